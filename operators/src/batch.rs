@@ -1,0 +1,116 @@
+//! Batches: some hundred records that travel together.
+//!
+//! A batch keeps values and times apart, so that an operator touches only what it needs, and passes by pointer.
+//! Invariant: `times` is as long as `values` on a stream with event time and empty on one without; records are
+//! in the order of their source.
+
+use highwater_state::Timestamp;
+
+/// How many records a batch holds at most when an operator fills it; 1024 keeps a batch of small records in the
+/// second-level cache and spreads the cost of a call over enough of them.
+pub const BATCH_RECORDS: usize = 1024;
+
+/// One independent part of a source: a partition, a file. Unique in a topology.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SplitId {
+    /// The number of the source's node in the topology.
+    pub source: u32,
+    /// The number of the split in its source.
+    pub index: u32,
+}
+
+/// Some records of one stream, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch<T> {
+    /// The records.
+    pub values: Vec<T>,
+    /// Their event times; empty on a stream without event time.
+    pub times: Vec<Timestamp>,
+    /// The split they were read from, on a stream without event time.
+    pub split: SplitId,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Batch { values: Vec::new(), times: Vec::new(), split: SplitId::default() }
+    }
+}
+
+impl<T> Batch<T> {
+    /// A batch without event times.
+    pub fn untimed(values: Vec<T>) -> Self {
+        Batch { values, times: Vec::new(), split: SplitId::default() }
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The event time of record `index`; [`Timestamp::MIN`] on a stream without event time.
+    pub fn time(&self, index: usize) -> Timestamp {
+        self.times.get(index).copied().unwrap_or(Timestamp::MIN)
+    }
+
+    /// The same times and split over other values, one for each.
+    pub fn with_values<U>(&mut self, values: Vec<U>) -> Batch<U> {
+        debug_assert!(self.times.is_empty() || self.times.len() == values.len());
+        Batch { values, times: std::mem::take(&mut self.times), split: self.split }
+    }
+}
+
+/// Some records of a keyed stream: a batch with each record's key and the key's hash beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyedBatch<K, T> {
+    /// Each record's key.
+    pub keys: Vec<K>,
+    /// Each key's [`key_hash`](highwater_state::hash::key_hash), computed once.
+    pub hashes: Vec<u64>,
+    /// The records.
+    pub records: Batch<T>,
+}
+
+impl<K, T> Default for KeyedBatch<K, T> {
+    fn default() -> Self {
+        KeyedBatch { keys: Vec::new(), hashes: Vec::new(), records: Batch::default() }
+    }
+}
+
+/// What travels over an edge: anything that holds a number of records in order.
+pub trait Records: Default + 'static {
+    /// How many records there are.
+    fn count(&self) -> usize;
+
+    /// Drops the first `count` records, which have been dealt with.
+    fn drop_first(&mut self, count: usize);
+}
+
+impl<T: 'static> Records for Batch<T> {
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        self.values.drain(..count);
+        if !self.times.is_empty() {
+            self.times.drain(..count);
+        }
+    }
+}
+
+impl<K: 'static, T: 'static> Records for KeyedBatch<K, T> {
+    fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        self.keys.drain(..count);
+        self.hashes.drain(..count);
+        self.records.drop_first(count);
+    }
+}

@@ -1,0 +1,42 @@
+//! What travels between two operators.
+//!
+//! The grammar of every edge, which [`check`](crate::check) asserts:
+//!
+//! ```text
+//! edge := (Batch | Watermark | Idle | Split | Barrier)* End
+//! ```
+//!
+//! Watermarks strictly rise; barriers are consecutive; nothing follows `End`; `Split` travels only on streams
+//! without event time, `Watermark` and `Idle` only on streams with it.
+
+use highwater_state::{Epoch, Timestamp};
+
+use crate::batch::SplitId;
+
+/// What happened to a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitStatus {
+    /// It is read from here on: it holds the watermark back until it has delivered a record.
+    Active,
+    /// It has delivered nothing for the stated time and leaves the minimum until it does.
+    Idle,
+    /// It will never deliver anything again.
+    Finished,
+}
+
+/// One thing that travels over an edge.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Signal<B> {
+    /// Records.
+    Batch(B),
+    /// No record with a smaller event time comes over this edge any more, except late ones.
+    Watermark(Timestamp),
+    /// Nothing is to be expected over this edge for now: it does not hold back the watermark of what it feeds.
+    Idle,
+    /// A split of a source changed its status.
+    Split(SplitId, SplitStatus),
+    /// All that belongs to the epoch has passed.
+    Barrier(Epoch),
+    /// Nothing follows.
+    End,
+}

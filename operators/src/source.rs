@@ -1,0 +1,120 @@
+//! What a source must do.
+//!
+//! A source is a set of splits (partitions, files), each read in order by a reader from a position. The engine
+//! spreads the splits over the workers, keeps the positions in the epoch, and opens each reader where the last
+//! committed epoch left it. Invariant that a reader keeps: reading from a position delivers exactly the records
+//! that were delivered after it, in the same order.
+//!
+//! A reader never blocks: a worker that waits for one source cannot drain the others.
+
+use highwater_state::Persist;
+
+use crate::error::Cause;
+
+/// Something that records come from.
+pub trait Source: Send + Sync + 'static {
+    /// What it delivers.
+    type Item: Send + 'static;
+    /// Where in a split a reader stands; kept in every epoch.
+    type Position: Persist;
+
+    /// The names of the splits, unique and stable over restarts: `partition-3`, a file's path.
+    ///
+    /// # Errors
+    /// If they cannot be found out: the topic or the file is missing.
+    fn splits(&self) -> Result<Vec<String>, Cause>;
+
+    /// Opens a split where `from` says, or at its beginning.
+    ///
+    /// # Errors
+    /// If there is no such split, or the position is no longer in it.
+    fn open(
+        &self,
+        split: &str,
+        from: Option<Self::Position>,
+    ) -> Result<Box<dyn Reader<Item = Self::Item, Position = Self::Position>>, Cause>;
+}
+
+/// What a reader says after a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// There may be more at once.
+    Ready,
+    /// There is nothing now, and there may be later.
+    Pending,
+    /// The split has ended.
+    Finished,
+}
+
+/// Reads one split.
+pub trait Reader {
+    /// What it delivers.
+    type Item;
+    /// Where it stands.
+    type Position;
+
+    /// Takes up to `limit` records without waiting, good and bad ones counted.
+    ///
+    /// # Errors
+    /// If the outside world fails. A record that cannot be decoded is no error: it goes to
+    /// [`Polled::bad`], and the source's policy decides.
+    fn poll(&mut self, limit: usize, into: &mut Polled<Self::Item>) -> Result<Poll, Cause>;
+
+    /// The position behind the last record that was delivered: what a restart continues from.
+    fn position(&self) -> Self::Position;
+
+    /// Called after every commit with the position that is now durable, so that the outside world can be told
+    /// (a consumer group's offsets). Never needed for recovery.
+    fn committed(&mut self, position: Self::Position) {
+        let _ = position;
+    }
+}
+
+/// What one poll delivered.
+#[derive(Debug)]
+pub struct Polled<T> {
+    /// The good records, in order.
+    pub values: Vec<T>,
+    /// The records that could not be decoded, each with the number of good ones before it.
+    pub bad: Vec<(usize, BadRecord)>,
+}
+
+impl<T> Default for Polled<T> {
+    fn default() -> Self {
+        Polled { values: Vec::new(), bad: Vec::new() }
+    }
+}
+
+impl<T> Polled<T> {
+    /// Takes a decoded record, or files the bytes as a bad one.
+    pub fn push(&mut self, decoded: Result<T, String>, raw: &[u8], origin: impl FnOnce() -> String) {
+        match decoded {
+            Ok(value) => self.values.push(value),
+            Err(reason) => {
+                let bad = BadRecord { raw: raw.to_vec(), reason, origin: origin() };
+                self.bad.push((self.values.len(), bad));
+            }
+        }
+    }
+
+    /// How many records were delivered, good and bad.
+    pub fn len(&self) -> usize {
+        self.values.len() + self.bad.len()
+    }
+
+    /// Whether nothing was delivered.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.bad.is_empty()
+    }
+}
+
+/// A record that could not be decoded: its bytes, why, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BadRecord {
+    /// The record's bytes as they were read.
+    pub raw: Vec<u8>,
+    /// Why they are no record.
+    pub reason: String,
+    /// Where they came from: `access.log line 17`, `clicks partition 2 offset 9001`.
+    pub origin: String,
+}

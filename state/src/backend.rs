@@ -1,0 +1,36 @@
+//! Where decided epochs are kept, as bytes.
+//!
+//! Invariant HW-2: a backend changes only by [`Backend::commit`], atomically. It does not know types, operators
+//! or epochs; it knows rows, families and deltas.
+//!
+//! Every implementation is judged by `tests/backend_contract.rs` against an ordered map.
+
+pub mod memory;
+pub mod rocksdb;
+
+use std::ops::ControlFlow;
+
+use crate::delta::{Delta, Family};
+use crate::error::Result;
+
+/// Called for every row of a scan; [`ControlFlow::Break`] ends it.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// A store of rows that changes by whole deltas.
+///
+/// Shared by all workers and by the thread that commits; reads may run while a commit does, and see either none
+/// or all of it for each row they read.
+pub trait Backend: Send + Sync + 'static {
+    /// The row's value; costs one lookup.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// The values of many rows, in the order of `keys`; one batched lookup, which is several times cheaper than
+    /// as many calls of [`get`](Backend::get).
+    fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// Visits the rows with `from <= key < to` in the order of their keys.
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<()>;
+
+    /// Applies all changes of the delta, or none: atomic, and durable once it returns.
+    fn commit(&self, delta: &Delta) -> Result<()>;
+}

@@ -1,0 +1,36 @@
+//! What is the same after a restart.
+//!
+//! This crate knows time, key groups, epochs, the bytes of every row on disk and the typed tables that
+//! operators keep their state in. It knows no operator, no thread and no clock: whatever is written to disk
+//! must not depend on anything that may be rewritten.
+//!
+//! From the top down:
+//!
+//! - [`table::Table`] is what an operator works on: decoded values under `&mut`, written back once per epoch;
+//! - [`panes::Panes`] is a table ordered by time: windows by their end, timers by their time;
+//! - [`delta::Delta`] is what one epoch changed, as bytes;
+//! - [`backend::Backend`] keeps decided epochs: in memory for tests, in RocksDB for jobs.
+//!
+//! Invariant HW-2 lives here: a backend changes only by [`backend::Backend::commit`], and only decided deltas
+//! are committed.
+
+pub mod backend;
+pub mod budget;
+pub mod catalog;
+pub mod delta;
+pub mod error;
+pub mod hash;
+pub mod id;
+pub mod layout;
+pub mod panes;
+pub mod persist;
+pub mod shape;
+pub mod table;
+pub mod time;
+
+pub use backend::Backend;
+pub use delta::Delta;
+pub use error::StateError;
+pub use id::{Epoch, KEY_GROUPS, KeyGroup, StoreId};
+pub use persist::{Key, Persist};
+pub use time::{TimeRange, Timestamp};

@@ -1,0 +1,1 @@
+//! Tables ordered by time.

@@ -1,0 +1,77 @@
+//! What may be kept, and what may be a key.
+//!
+//! Both traits are implemented for every type that fits; nobody implements them by hand. Values and keys are
+//! encoded with postcard, whose format is stable. Invariant: two equal keys have equal bytes, because rows are
+//! found by the bytes and hash tables by [`Eq`].
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Result, StateError};
+
+/// A value that survives a restart.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept in state",
+    label = "this value would have to survive a restart",
+    note = "state is written to disk: derive `serde::Serialize` and `serde::Deserialize` for the type, and let it own what it holds (no borrowed fields)"
+)]
+pub trait Persist: Serialize + DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> Persist for T {}
+
+/// A value that records can be grouped by.
+///
+/// Equality must agree with the serialised form: keys that are equal serialise equally. Derived `Eq` and
+/// `Serialize` do; maps and sets without an order do not.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key",
+    label = "records cannot be grouped by this type",
+    note = "a key needs `Clone`, `Eq`, `serde::Serialize` and `serde::Deserialize`; floating point numbers have no `Eq`: round them to an integer, or use a String"
+)]
+pub trait Key: Persist + Clone + Eq {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Persist + Clone + Eq> Key for T {}
+
+/// Appends the encoded value.
+pub fn encode<T: Serialize>(what: &'static str, value: &T, into: &mut Vec<u8>) -> Result<()> {
+    let buffer = std::mem::take(into);
+    match postcard::to_extend(value, buffer) {
+        Ok(buffer) => {
+            *into = buffer;
+            Ok(())
+        }
+        Err(error) => Err(StateError::Encode { what, reason: error.to_string() }),
+    }
+}
+
+/// Decodes a value that [`encode`] wrote; `name` is the state's, for the error.
+///
+/// # Errors
+/// If the bytes are not a `T`, or if bytes are left over.
+pub fn decode<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => {
+            let reason = format!("{} bytes are left over", rest.len());
+            Err(StateError::Row { name: name.to_owned(), reason })
+        }
+        Err(error) => Err(StateError::Row { name: name.to_owned(), reason: error.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_comes_back_and_a_torn_one_does_not() {
+        let mut bytes = vec![9];
+        encode("value", &("url".to_owned(), 7u64), &mut bytes).expect("encodes");
+        assert_eq!(decode::<(String, u64)>("s", &bytes[1..]).expect("decodes"), ("url".to_owned(), 7));
+        assert!(decode::<(String, u64)>("s", &bytes[1..bytes.len() - 1]).is_err());
+        bytes.push(0);
+        assert!(decode::<(String, u64)>("s", &bytes[1..]).is_err());
+    }
+}
