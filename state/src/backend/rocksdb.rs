@@ -1,1 +1,289 @@
-//! To be written.
+//! A backend on disk: RocksDB, set up so that what it returned from survives a power cut.
+//!
+//! The state directory holds `LOCK-highwater`, locked by the process that uses it, and `db`, the database: one
+//! column family a [`Family`], one write-ahead log, one block cache. Invariants: a commit is one synced write
+//! batch, so it is there as a whole or not at all; nothing that exists is ever replaced by an empty database;
+//! whatever is damaged is an error and never a value. It does not know what the rows mean, except the row that
+//! names the [layout](crate::layout).
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+};
+
+use super::{Backend, Visit};
+use crate::budget::MemoryBudget;
+use crate::delta::{Change, Delta, Family};
+use crate::error::{Result, StateError};
+use crate::layout::{FORMAT, FORMAT_KEY};
+
+const LOCK_FILE: &str = "LOCK-highwater";
+const DATABASE: &str = "db";
+
+/// How many rows one lookup of many reads at once: their blocks are pinned together, beside the block cache.
+const KEYS_PER_LOOKUP_MAX: usize = 1024;
+/// Past this many bytes of log, the families that hold the log back are written to files.
+const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How many files are kept open.
+const OPEN_FILES_MAX: i32 = 1000;
+/// Bits a key in the bloom filter of the family `values`: one lookup in a hundred reads a block in vain.
+const BLOOM_BITS: f64 = 10.0;
+/// Write buffers a family has at most: one that is written to and one on its way to a file.
+const WRITE_BUFFERS_MAX: i32 = 2;
+
+/// Rows in RocksDB, in a directory that one process uses at a time.
+///
+/// Everything that [`commit`](Backend::commit) returned from survives a kill of the process and a power cut.
+/// Dropping it closes the database and unlocks the directory.
+pub struct RocksDbBackend {
+    // Closed before the lock below is given up: fields are dropped in this order.
+    db: DB,
+    _lock: File,
+}
+
+impl RocksDbBackend {
+    /// Opens the database in `directory`, or makes one if there is none; the directory is made for its owner
+    /// only (mode 0700) if it is missing.
+    ///
+    /// Memory: RocksDB is held to [`MemoryBudget::block_cache_bytes`] by its block cache and the sizes of its
+    /// write buffers. Beside it stand the blocks that running reads pin and the delta that a running commit
+    /// writes. Costs a replay of the log, at most 256 MiB of it.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] if a process, also this one, has the directory open; [`StateError::Directory`] if
+    /// it cannot be made or read; [`StateError::Layout`] if another version wrote it; [`StateError::Store`] if
+    /// the database is damaged or none.
+    pub fn open(directory: &Path, memory: &MemoryBudget) -> Result<RocksDbBackend> {
+        let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
+        make_private(directory).map_err(in_directory)?;
+        let lock = lock(directory)?;
+        let path = directory.join(DATABASE);
+        let is_new = is_new(&path)?;
+
+        let cache = Cache::new_lru_cache(memory.block_cache_bytes());
+        let families = Family::ALL
+            .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, memory, &cache)));
+        let db = DB::open_cf_descriptors(&database_options(memory, &cache), &path, families)
+            .map_err(failed("opening the database"))?;
+        let backend = RocksDbBackend { db, _lock: lock };
+        backend.check_format(directory)?;
+        if is_new {
+            sync_directory(directory).map_err(in_directory)?;
+        }
+        Ok(backend)
+    }
+
+    /// Writes the format's row into an empty database, compares it in any other.
+    fn check_format(&self, directory: &Path) -> Result<()> {
+        let found = self.get(Family::Meta, FORMAT_KEY)?;
+        let found = match found.as_deref() {
+            Some(bytes) => match <[u8; 4]>::try_from(bytes).map(u32::from_be_bytes) {
+                Ok(FORMAT) => return Ok(()),
+                Ok(other) => other.to_string(),
+                Err(_) => format!("{bytes:?}"),
+            },
+            None if self.is_empty()? => {
+                let mut delta = Delta::default();
+                delta.put(Family::Meta, FORMAT_KEY, &FORMAT.to_be_bytes());
+                return self.commit(&delta);
+            }
+            None => "none".to_owned(),
+        };
+        Err(StateError::Layout { path: directory.to_owned(), found, expected: FORMAT })
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        for family in Family::ALL {
+            let mut rows = self.db.raw_iterator_cf_opt(self.column_family(family)?, read_options());
+            rows.seek_to_first();
+            rows.status().map_err(failed("reading the first row"))?;
+            if rows.valid() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn column_family(&self, family: Family) -> Result<&ColumnFamily> {
+        self.db.cf_handle(family.name()).ok_or_else(|| StateError::Store {
+            doing: "looking for a column family",
+            reason: format!("there is no `{}`", family.name()),
+        })
+    }
+}
+
+impl Backend for RocksDbBackend {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let found = self.db.get_cf_opt(self.column_family(family)?, key, &read_options());
+        found.map_err(failed("reading a row"))
+    }
+
+    fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let column_family = self.column_family(family)?;
+        let options = read_options();
+        let mut values = Vec::with_capacity(keys.len());
+        for some in keys.chunks(KEYS_PER_LOOKUP_MAX) {
+            let found =
+                self.db.batched_multi_get_cf_opt(column_family, some.iter().copied(), false, &options);
+            for row in found {
+                let row = row.map_err(failed("reading rows"))?;
+                values.push(row.map(|row| row.to_vec()));
+            }
+        }
+        Ok(values)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        let mut options = read_options();
+        options.set_iterate_range(from.to_vec()..to.to_vec());
+        let mut rows = self.db.raw_iterator_cf_opt(self.column_family(family)?, options);
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(failed("scanning rows"))
+    }
+
+    fn commit(&self, delta: &Delta) -> Result<()> {
+        if delta.is_empty() {
+            return Ok(());
+        }
+        let mut batch = WriteBatch::default();
+        for (family, change) in delta.changes() {
+            let column_family = self.column_family(family)?;
+            match change {
+                Change::Put { key, value } => batch.put_cf(column_family, key, value),
+                Change::Delete { key } => batch.delete_cf(column_family, key),
+                // RocksDB takes an empty range for a mistake.
+                Change::DeleteRange { from, to } if from >= to => {}
+                Change::DeleteRange { from, to } => batch.delete_range_cf(column_family, from, to),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(failed("committing an epoch"))
+    }
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(rocksdb::Error) -> StateError {
+    move |error| StateError::Store { doing, reason: error.into_string() }
+}
+
+fn read_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}
+
+fn database_options(memory: &MemoryBudget, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    // A recycled log file may end in the rows of an older one, which weakens the recovery above.
+    options.set_recycle_log_file_num(0);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_keep_log_file_num(4);
+    // The manager charges the write buffers to the cache. It does not stall commits: the sizes in
+    // `family_options` already bound the buffers.
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
+        memory.write_buffer_bytes(),
+        false,
+        cache.clone(),
+    ));
+    options
+}
+
+fn family_options(family: Family, memory: &MemoryBudget, cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    if family == Family::Values {
+        blocks.set_bloom_filter(BLOOM_BITS, false);
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options.set_write_buffer_size(memory.write_buffer_bytes() / write_buffer_fraction(family));
+    options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
+    options
+}
+
+/// One buffer of the family is this fraction of all write buffers; twice each, they add up to the whole.
+fn write_buffer_fraction(family: Family) -> usize {
+    match family {
+        Family::Values => 4,
+        Family::Windows => 8,
+        Family::Timers | Family::Meta => 16,
+    }
+}
+
+fn make_private(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+fn lock(directory: &Path) -> Result<File> {
+    let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
+    let path = directory.join(LOCK_FILE);
+    let file = File::options().create(true).write(true).truncate(false).open(path).map_err(in_directory)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(source)) => Err(in_directory(source)),
+    }
+}
+
+/// Whether RocksDB will make a database here, which must not happen where one has lost its `CURRENT`.
+fn is_new(path: &Path) -> Result<bool> {
+    if path.join("CURRENT").exists() {
+        return Ok(false);
+    }
+    let in_directory = |source| StateError::Directory { path: path.to_owned(), source };
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(in_directory(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(in_directory)?.file_name();
+        // A first start that was killed leaves neither tables nor logs: `CURRENT` is there before they are.
+        if matches!(Path::new(&name).extension().and_then(|ending| ending.to_str()), Some("sst" | "log")) {
+            return Err(StateError::Store {
+                doing: "opening the database",
+                reason: format!("there is `{}` but no file `CURRENT`", Path::new(&name).display()),
+            });
+        }
+    }
+    Ok(true)
+}
+
+/// Makes the names of a new database durable: RocksDB syncs its own directory, not the ones above it.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let directory = directory.canonicalize()?;
+        for above in directory.ancestors().take(2) {
+            File::open(above)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
