@@ -277,7 +277,14 @@ mod tests {
         ];
         assert_eq!(found, FIXED, "{found:#x?}");
     }
-    const FIXED: [u64; 6] = [0; 6];
+    const FIXED: [u64; 6] = [
+        0xf5b4_6a00_aa28_3ecf,
+        0x979c_5025_746c_44b4,
+        0x25d3_5d6e_6f8b_bf48,
+        0x17d1_c49f_9670_5f85,
+        0x5ac3_d6d9_49e3_5095,
+        0xbe8c_ab64_4efd_da51,
+    ];
 
     #[test]
     fn keys_spread_evenly_over_groups() {
