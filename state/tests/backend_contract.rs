@@ -405,6 +405,18 @@ fn a_database_that_lost_a_file_is_never_replaced_by_an_empty_one() {
 }
 
 #[test]
+fn table_files_alone_are_not_taken_for_an_empty_directory() {
+    let directory = filled();
+    for entry in fs::read_dir(directory.path().join("db")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "sst") && path.is_file() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert!(matches!(read_all(directory.path()), Err(StateError::Store { .. })));
+}
+
+#[test]
 fn a_directory_that_is_a_file_is_an_error() {
     let above = TempDir::new().unwrap();
     let path = above.path().join("state");

@@ -62,7 +62,7 @@ impl RocksDbBackend {
         make_private(directory).map_err(in_directory)?;
         let lock = lock(directory)?;
         let path = directory.join(DATABASE);
-        let is_new = is_new(&path)?;
+        refuse_remains(&path)?;
 
         let cache = Cache::new_lru_cache(memory.block_cache_bytes());
         let families = Family::ALL
@@ -71,9 +71,7 @@ impl RocksDbBackend {
             .map_err(failed("opening the database"))?;
         let backend = RocksDbBackend { db, _lock: lock };
         backend.check_format(directory)?;
-        if is_new {
-            sync_directory(directory).map_err(in_directory)?;
-        }
+        sync_directory(directory).map_err(in_directory)?;
         Ok(backend)
     }
 
@@ -252,15 +250,16 @@ fn lock(directory: &Path) -> Result<File> {
     }
 }
 
-/// Whether RocksDB will make a database here, which must not happen where one has lost its `CURRENT`.
-fn is_new(path: &Path) -> Result<bool> {
+/// Refuses a database that has lost its `CURRENT`: RocksDB would make an empty one in its place, unless there
+/// is a log.
+fn refuse_remains(path: &Path) -> Result<()> {
     if path.join("CURRENT").exists() {
-        return Ok(false);
+        return Ok(());
     }
     let in_directory = |source| StateError::Directory { path: path.to_owned(), source };
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(in_directory(error)),
     };
     for entry in entries {
@@ -273,10 +272,10 @@ fn is_new(path: &Path) -> Result<bool> {
             });
         }
     }
-    Ok(true)
+    Ok(())
 }
 
-/// Makes the names of a new database durable: RocksDB syncs its own directory, not the ones above it.
+/// Makes the database's name durable: RocksDB syncs its own directory, not the ones above it.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
