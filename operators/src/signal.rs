@@ -40,3 +40,28 @@ pub enum Signal<B> {
     /// Nothing follows.
     End,
 }
+
+impl<B> Signal<B> {
+    /// The same signal with another batch in it.
+    pub fn map<C>(self, batch: impl FnOnce(B) -> C) -> Signal<C> {
+        match self {
+            Signal::Batch(records) => Signal::Batch(batch(records)),
+            other => match other.control() {
+                Some(control) => control,
+                None => unreachable!("only a batch is no control signal"),
+            },
+        }
+    }
+
+    /// A copy of a signal that is no batch.
+    pub fn control<C>(&self) -> Option<Signal<C>> {
+        Some(match self {
+            Signal::Batch(_) => return None,
+            Signal::Watermark(watermark) => Signal::Watermark(*watermark),
+            Signal::Idle => Signal::Idle,
+            Signal::Split(split, status) => Signal::Split(*split, *status),
+            Signal::Barrier(epoch) => Signal::Barrier(*epoch),
+            Signal::End => Signal::End,
+        })
+    }
+}

@@ -4,6 +4,7 @@
 //! group are part of the format on disk.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,9 +46,10 @@ impl KeyGroup {
         usize::from(self.0) * workers / usize::from(KEY_GROUPS)
     }
 
-    /// The groups that worker `worker` of `workers` owns.
-    pub fn owned_by(worker: usize, workers: usize) -> impl Iterator<Item = KeyGroup> {
-        (0..KEY_GROUPS).map(KeyGroup).filter(move |group| group.worker(workers) == worker)
+    /// The numbers of the groups that worker `worker` of `workers` owns.
+    pub fn range(worker: usize, workers: usize) -> Range<u16> {
+        let first = |worker: usize| (worker * usize::from(KEY_GROUPS)).div_ceil(workers) as u16;
+        first(worker)..first(worker + 1)
     }
 }
 
@@ -79,9 +81,11 @@ mod tests {
     #[test]
     fn every_group_has_exactly_one_owner_for_any_number_of_workers() {
         for workers in 1..=usize::from(KEY_GROUPS) {
-            let owned: usize = (0..workers).map(|worker| KeyGroup::owned_by(worker, workers).count()).sum();
-            assert_eq!(owned, usize::from(KEY_GROUPS));
-            assert!((0..workers).all(|worker| KeyGroup::owned_by(worker, workers).next().is_some()));
+            for group in (0..KEY_GROUPS).map(KeyGroup) {
+                let owners =
+                    (0..workers).filter(|&worker| KeyGroup::range(worker, workers).contains(&group.0));
+                assert_eq!(owners.collect::<Vec<_>>(), [group.worker(workers)]);
+            }
         }
     }
 }

@@ -1,0 +1,247 @@
+//! Edges between operators of one worker, and what joins several of them in one input.
+//!
+//! An [`Inputs`] combines the signals of all edges that lead to an operator: watermarks by minimum, barriers by
+//! alignment (an edge that has delivered the barrier is not read until all have), ends by all. Invariant HW-3:
+//! the combined watermark never falls. It does not know what the batches hold.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use highwater_state::{Epoch, Timestamp};
+
+use crate::signal::Signal;
+
+/// The end of an edge that is read.
+pub trait Receive<B> {
+    /// The next signal, if there is one now.
+    fn receive(&mut self) -> Option<Signal<B>>;
+}
+
+/// The end of an edge that is written.
+pub trait Deliver<B> {
+    /// Puts a signal on the edge; always possible, also where [`is_full`](Deliver::is_full) asks to stop.
+    fn deliver(&mut self, signal: Signal<B>);
+
+    /// Whether whoever writes should stop until the reader has caught up. Tries to pass on what waits.
+    fn is_full(&mut self) -> bool;
+}
+
+/// A queue inside one worker.
+pub struct LocalEdge<B> {
+    queue: Rc<RefCell<VecDeque<Signal<B>>>>,
+    limit: usize,
+}
+
+/// Makes an edge inside one worker that is full with `limit` signals.
+pub fn local_edge<B>(limit: usize) -> (LocalEdge<B>, LocalEdge<B>) {
+    let queue = Rc::new(RefCell::new(VecDeque::new()));
+    (LocalEdge { queue: Rc::clone(&queue), limit }, LocalEdge { queue, limit })
+}
+
+impl<B> Receive<B> for LocalEdge<B> {
+    #[inline]
+    fn receive(&mut self) -> Option<Signal<B>> {
+        self.queue.borrow_mut().pop_front()
+    }
+}
+
+impl<B> Deliver<B> for LocalEdge<B> {
+    #[inline]
+    fn deliver(&mut self, signal: Signal<B>) {
+        self.queue.borrow_mut().push_back(signal);
+    }
+
+    #[inline]
+    fn is_full(&mut self) -> bool {
+        self.queue.borrow().len() >= self.limit
+    }
+}
+
+struct Edge<B> {
+    receive: Box<dyn Receive<B>>,
+    watermark: Timestamp,
+    idle: bool,
+    at_barrier: bool,
+    ended: bool,
+}
+
+/// All edges that lead to one input of an operator.
+pub struct Inputs<B> {
+    edges: Vec<Edge<B>>,
+    next: usize,
+    watermark: Timestamp,
+    idle: bool,
+}
+
+impl<B> Inputs<B> {
+    /// Joins the edges.
+    pub fn new(edges: impl IntoIterator<Item = Box<dyn Receive<B>>>) -> Self {
+        let edges = edges.into_iter().map(|receive| Edge {
+            receive,
+            watermark: Timestamp::MIN,
+            idle: false,
+            at_barrier: false,
+            ended: false,
+        });
+        Inputs { edges: edges.collect(), next: 0, watermark: Timestamp::MIN, idle: false }
+    }
+
+    /// The next signal of the joined edges, if there is one now. Takes the edges in turn.
+    pub fn receive(&mut self) -> Option<Signal<B>> {
+        let count = self.edges.len();
+        let mut silent = 0;
+        while silent < count {
+            let number = self.next;
+            self.next = (self.next + 1) % count;
+            let edge = &mut self.edges[number];
+            if edge.at_barrier || edge.ended {
+                silent += 1;
+                continue;
+            }
+            let Some(signal) = edge.receive.receive() else {
+                silent += 1;
+                continue;
+            };
+            silent = 0;
+            if let Some(signal) = self.combine(number, signal) {
+                return Some(signal);
+            }
+        }
+        None
+    }
+
+    fn combine(&mut self, number: usize, signal: Signal<B>) -> Option<Signal<B>> {
+        let edge = &mut self.edges[number];
+        match signal {
+            Signal::Batch(_) => {
+                edge.idle = false;
+                self.idle = false;
+                Some(signal)
+            }
+            Signal::Split(..) => Some(signal),
+            Signal::Watermark(watermark) => {
+                edge.watermark = watermark;
+                edge.idle = false;
+                self.combined_watermark()
+            }
+            Signal::Idle => {
+                edge.idle = true;
+                self.combined_watermark()
+            }
+            Signal::Barrier(epoch) => {
+                edge.at_barrier = true;
+                self.aligned(epoch)
+            }
+            Signal::End => {
+                edge.ended = true;
+                self.edges.iter().all(|edge| edge.ended).then_some(Signal::End)
+            }
+        }
+    }
+
+    /// The minimum over the edges that are not idle. If only edges that have reached the end of time are left
+    /// beside idle ones, the minimum says nothing about the idle ones: the input is idle then.
+    fn combined_watermark(&mut self) -> Option<Signal<B>> {
+        let any_idle = self.edges.iter().any(|edge| edge.idle);
+        let active = self.edges.iter().filter(|edge| !edge.idle).map(|edge| edge.watermark);
+        let minimum = active.min().filter(|&minimum| !(any_idle && minimum == Timestamp::MAX));
+        match minimum {
+            Some(minimum) => {
+                self.idle = false;
+                if minimum > self.watermark {
+                    self.watermark = minimum;
+                    return Some(Signal::Watermark(minimum));
+                }
+                None
+            }
+            None if !self.idle => {
+                self.idle = true;
+                Some(Signal::Idle)
+            }
+            None => None,
+        }
+    }
+
+    fn aligned(&mut self, epoch: Epoch) -> Option<Signal<B>> {
+        if !self.edges.iter().all(|edge| edge.at_barrier || edge.ended) {
+            return None;
+        }
+        self.edges.iter_mut().for_each(|edge| edge.at_barrier = false);
+        Some(Signal::Barrier(epoch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Ends = (Vec<LocalEdge<u8>>, Inputs<u8>);
+
+    fn edges(count: usize) -> Ends {
+        let (writers, readers): (Vec<_>, Vec<_>) = (0..count).map(|_| local_edge(4)).unzip();
+        (writers, Inputs::new(readers.into_iter().map(|edge| Box::new(edge) as Box<dyn Receive<u8>>)))
+    }
+
+    fn at(millis: i64) -> Signal<u8> {
+        Signal::Watermark(Timestamp::from_millis(millis))
+    }
+
+    #[test]
+    fn the_watermark_is_the_minimum_and_never_falls() {
+        let (mut edge, mut inputs) = edges(2);
+        edge[0].deliver(at(10));
+        assert_eq!(inputs.receive(), None);
+        edge[1].deliver(at(5));
+        assert_eq!(inputs.receive(), Some(at(5)));
+        edge[1].deliver(at(20));
+        assert_eq!(inputs.receive(), Some(at(10)));
+    }
+
+    #[test]
+    fn an_idle_edge_leaves_the_minimum_and_comes_back_without_a_fall() {
+        let (mut edge, mut inputs) = edges(2);
+        edge[1].deliver(Signal::Idle);
+        edge[0].deliver(at(10));
+        assert_eq!(inputs.receive(), Some(at(10)));
+        edge[1].deliver(Signal::Batch(1));
+        assert_eq!(inputs.receive(), Some(Signal::Batch(1)));
+        edge[0].deliver(at(30));
+        assert_eq!(inputs.receive(), None, "the edge that came back holds the minimum");
+        edge[1].deliver(at(12));
+        assert_eq!(inputs.receive(), Some(at(12)));
+    }
+
+    #[test]
+    fn an_ended_edge_beside_an_idle_one_does_not_end_time() {
+        let (mut edge, mut inputs) = edges(2);
+        edge[1].deliver(Signal::Idle);
+        edge[0].deliver(Signal::Watermark(Timestamp::MAX));
+        assert_eq!(inputs.receive(), Some(Signal::Idle));
+        edge[1].deliver(Signal::Watermark(Timestamp::MAX));
+        assert_eq!(inputs.receive(), Some(Signal::Watermark(Timestamp::MAX)));
+    }
+
+    #[test]
+    fn an_edge_is_not_read_between_its_barrier_and_that_of_the_others() {
+        let (mut edge, mut inputs) = edges(2);
+        edge[0].deliver(Signal::Barrier(Epoch(1)));
+        edge[0].deliver(Signal::Batch(9));
+        assert_eq!(inputs.receive(), None);
+        edge[1].deliver(Signal::Batch(1));
+        edge[1].deliver(Signal::Barrier(Epoch(1)));
+        assert_eq!(inputs.receive(), Some(Signal::Batch(1)));
+        assert_eq!(inputs.receive(), Some(Signal::Barrier(Epoch(1))));
+        assert_eq!(inputs.receive(), Some(Signal::Batch(9)));
+    }
+
+    #[test]
+    fn the_input_ends_when_all_edges_have() {
+        let (mut edge, mut inputs) = edges(2);
+        edge[0].deliver(Signal::End);
+        edge[1].deliver(Signal::Barrier(Epoch(1)));
+        assert_eq!(inputs.receive(), Some(Signal::Barrier(Epoch(1))));
+        edge[1].deliver(Signal::End);
+        assert_eq!(inputs.receive(), Some(Signal::End));
+    }
+}

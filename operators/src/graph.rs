@@ -1,0 +1,184 @@
+//! The plan of a topology: nodes, ports and edges, without types.
+//!
+//! Verbs add nodes; the engine and the interpreter instantiate them once per worker. Invariant: a node's inputs
+//! are ports of nodes with smaller numbers, so the order of the numbers is an order of the flow, and there is
+//! no cycle.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::error::{Place, TopologyError};
+use crate::opening::{NodeOpening, OpenError};
+use crate::sink::Publish;
+use crate::task::Task;
+
+/// One output of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// The node's number.
+    pub node: usize,
+    /// Which of its outputs.
+    pub output: usize,
+}
+
+pub(crate) type Open = dyn Fn(&mut NodeOpening<'_>) -> Result<Box<dyn Task>, OpenError> + Send + Sync;
+pub(crate) type Splits = dyn Fn() -> Result<Vec<String>, crate::error::Cause> + Send + Sync;
+
+/// One node of the plan.
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) open: Option<Box<Open>>,
+    /// Whether split signals begin here.
+    pub(crate) origin: bool,
+    pub(crate) source: Option<Box<Splits>>,
+    pub(crate) sink: Option<Arc<dyn Publish>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What is known of one output of a node.
+#[derive(Default)]
+pub(crate) struct PortPlan {
+    /// `fn(&B) -> B`, where the stream was cloned.
+    pub(crate) copy: Option<Box<dyn Any + Send + Sync>>,
+    /// `Exchange<B>`, behind a `key_by`.
+    pub(crate) exchange: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// What a node counts, over all workers.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Records that went in.
+    pub records_in: AtomicU64,
+    /// Records that came out, by output: the second is the late or the bad ones.
+    pub records_out: [Arc<AtomicU64>; 2],
+    /// Records that were skipped as bad by the operator's policy.
+    pub skipped: Arc<AtomicU64>,
+}
+
+/// The plan of a topology.
+#[derive(Default)]
+pub struct Graph {
+    pub(crate) name: String,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) ports: BTreeMap<Port, PortPlan>,
+    pub(crate) errors: Vec<TopologyError>,
+}
+
+impl Graph {
+    /// The topology's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Where each node stands in the user's program, and what it counts; in the order of their numbers.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Place, &Arc<Counters>)> {
+        self.nodes.iter().map(|node| (&node.place, &node.counters))
+    }
+
+    /// The sources, by node number: what they are called, and what asks for their splits.
+    pub fn sources(&self) -> impl Iterator<Item = (usize, &Place, &Splits)> {
+        let sources = self.nodes.iter().enumerate();
+        sources.filter_map(|(number, node)| Some((number, &node.place, node.source.as_deref()?)))
+    }
+
+    /// The sinks: what they are called, and what makes committed epochs visible.
+    pub fn sinks(&self) -> impl Iterator<Item = (&Place, &Arc<dyn Publish>)> {
+        self.nodes.iter().filter_map(|node| Some((&node.place, node.sink.as_ref()?)))
+    }
+
+    /// The faults of the plan that can be seen before it runs.
+    ///
+    /// # Errors
+    /// All of them: names used twice or that cannot be names, arguments that no operator can work with, no
+    /// source.
+    pub fn check(&self) -> Result<(), Vec<TopologyError>> {
+        let mut errors = self.errors.clone();
+        let mut names: BTreeMap<&str, &Place> = BTreeMap::new();
+        for place in self.nodes.iter().map(|node| &node.place) {
+            let Some(name) = &place.name else { continue };
+            if !is_name(name) {
+                errors.push(TopologyError::Name { place: place.clone() });
+            }
+            if let Some(first) = names.insert(name, place) {
+                let (first, second) = (first.clone(), place.clone());
+                errors.push(TopologyError::DuplicateName { name: name.clone(), first, second });
+            }
+        }
+        for node in self.nodes.iter().filter(|node| node.open.is_none()) {
+            let reason =
+                "the window is never aggregated; end it with `count`, `aggregate`, `fold` or `reduce`";
+            errors.push(TopologyError::Argument { place: node.place.clone(), reason: reason.to_owned() });
+        }
+        if self.nodes.iter().all(|node| node.source.is_none()) {
+            errors.push(TopologyError::NoSource { topology: self.name.clone() });
+        }
+        if !is_name(&self.name) {
+            let place =
+                Place { verb: "topology", name: Some(self.name.clone()), location: Location::caller() };
+            errors.push(TopologyError::Name { place });
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// The topology in words, one line a node: its number, verb and name, and where its records come from.
+    pub fn describe(&self) -> String {
+        let mut text = format!("topology {}\n", self.name);
+        for (number, node) in self.nodes.iter().enumerate() {
+            let from: Vec<String> = node.inputs.iter().map(|port| self.describe_port(*port)).collect();
+            let arrow = if from.is_empty() { String::new() } else { format!("  <- {}", from.join(", ")) };
+            text.push_str(&format!("{number:>4}  {}{arrow}\n", node.place));
+        }
+        text
+    }
+
+    fn describe_port(&self, port: Port) -> String {
+        let moves = self.ports.get(&port).is_some_and(|plan| plan.exchange.is_some());
+        let output = if port.output == 0 { String::new() } else { format!(".{}", port.output) };
+        format!("{}{output}{}", port.node, if moves { " by key" } else { "" })
+    }
+
+    pub(crate) fn consumers(&self, port: Port) -> Vec<(usize, usize)> {
+        let mut consumers = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let inputs = node.inputs.iter().enumerate();
+            consumers.extend(inputs.filter(|(_, from)| **from == port).map(|(input, _)| (number, input)));
+        }
+        consumers
+    }
+
+    /// The numbers of the nodes above this one at which split signals begin.
+    pub(crate) fn origins_above(&self, node: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut look_at: Vec<usize> = self.nodes[node].inputs.iter().map(|port| port.node).collect();
+        while let Some(number) = look_at.pop() {
+            if self.nodes[number].origin {
+                found.push(number);
+            } else {
+                look_at.extend(self.nodes[number].inputs.iter().map(|port| port.node));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// Names become parts of rows on disk, of paths and of metrics.
+fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=200).contains(&name.len()) && name.chars().all(good) && name != "." && name != ".."
+}

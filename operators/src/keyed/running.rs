@@ -1,0 +1,183 @@
+//! `fold`, `reduce`, `aggregate`, `count`: one value per key, kept for ever and updated with every record.
+//!
+//! Memory: one row per key, in the shared table budget while it is in use and on disk otherwise; a row is never
+//! dropped.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use highwater_state::delta::Family;
+use highwater_state::table::{RowRef, Slot, Table as Rows};
+use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+
+use crate::aggregate::{Agg, Aggregate};
+use crate::batch::KeyedBatch;
+use crate::data::{Clock, Data};
+use crate::keyed::KeyedStream;
+use crate::operator::{Fault, Operator};
+use crate::outbox::Outbox;
+use crate::stream::here;
+use crate::table::Table;
+
+impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
+    /// Keeps one value per key: `initial` before the first record, changed by `f` with each.
+    ///
+    /// ```
+    /// # use highwater_operators::testkit::output_of;
+    /// let longest = output_of(["a b", "a"].map(str::to_owned), |lines| {
+    ///     lines.key_by(|_| ()).fold("longest", || 0, |longest, line| *longest = line.len().max(*longest)).changes()
+    /// });
+    /// assert_eq!(longest, [((), 3), ((), 3)]);
+    /// ```
+    #[track_caller]
+    pub fn fold<A: Persist + Clone>(
+        self,
+        name: &str,
+        initial: impl Fn() -> A + Send + Sync + 'static,
+        f: impl Fn(&mut A, T) + Send + Sync + 'static,
+    ) -> Table<K, A, C> {
+        let update = move |kept: &mut Option<A>, record| f(kept.get_or_insert_with(&initial), record);
+        self.running(crate::stream::here("fold", Some(name)), update, A::clone)
+    }
+
+    /// Keeps one record per key: the first, combined by `f` with each that follows.
+    #[track_caller]
+    pub fn reduce(self, name: &str, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Table<K, T, C>
+    where
+        T: Persist + Clone,
+    {
+        let update = move |kept: &mut Option<T>, record| {
+            *kept = Some(match kept.take() {
+                Some(before) => f(before, record),
+                None => record,
+            });
+        };
+        self.running(here("reduce", Some(name)), update, T::clone)
+    }
+
+    /// Keeps aggregates per key: `count sum min max mean`, tuples of them, or your own.
+    ///
+    /// ```
+    /// # use highwater_operators::testkit::output_of;
+    /// let stats = output_of([3, 5], |numbers| {
+    ///     numbers.key_by(|_| ()).aggregate("stats", |a| (a.count(), a.sum(|n: &i32| *n))).changes()
+    /// });
+    /// assert_eq!(stats, [((), (1, 3)), ((), (2, 8))]);
+    /// ```
+    #[track_caller]
+    pub fn aggregate<A: Aggregate<T>>(self, name: &str, of: impl FnOnce(Agg<T>) -> A) -> Table<K, A::Out, C> {
+        let aggregate = Arc::new(of(Agg::default()));
+        let finish = Arc::clone(&aggregate);
+        let update = move |kept: &mut Option<A::Acc>, record| {
+            aggregate.add(kept.get_or_insert_with(|| aggregate.start()), &record);
+        };
+        self.running(here("aggregate", Some(name)), update, move |kept: &A::Acc| finish.finish(kept))
+    }
+
+    /// Counts the records of each key.
+    #[track_caller]
+    pub fn count(self, name: &str) -> Table<K, u64, C> {
+        let update = |kept: &mut Option<u64>, _| *kept = Some(kept.unwrap_or(0) + 1);
+        self.running(here("count", Some(name)), update, u64::clone)
+    }
+
+    fn running<A: Persist, V: Data>(
+        self,
+        place: crate::error::Place,
+        update: impl Fn(&mut Option<A>, T) + Send + Sync + 'static,
+        finish: impl Fn(&A) -> V + Send + Sync + 'static,
+    ) -> Table<K, V, C> {
+        let (update, finish) = (Arc::new(update), Arc::new(finish));
+        let wire = self.wire.then::<KeyedBatch<K, T>, Outbox<KeyedBatch<K, V>>>(place, move |opening| {
+            let rows = Rows::<K, A>::open(opening.store::<K, A>(None, Family::Values)?, opening.committed())?;
+            let (update, finish) = (Arc::clone(&update), Arc::clone(&finish));
+            Ok(Box::new(Running { rows, slots: Vec::new(), update, finish, marker: PhantomData }))
+        });
+        Table::at(wire)
+    }
+}
+
+struct Running<K, A, T, U, F> {
+    rows: Rows<K, A>,
+    slots: Vec<Slot>,
+    update: Arc<U>,
+    finish: Arc<F>,
+    marker: PhantomData<T>,
+}
+
+impl<K, A, T, V, U, F> Operator<KeyedBatch<K, T>, Outbox<KeyedBatch<K, V>>> for Running<K, A, T, U, F>
+where
+    K: Key,
+    A: Persist,
+    T: 'static,
+    V: 'static,
+    U: Fn(&mut Option<A>, T),
+    F: Fn(&A) -> V,
+{
+    fn on_batch(
+        &mut self,
+        batch: &mut KeyedBatch<K, T>,
+        out: &mut Outbox<KeyedBatch<K, V>>,
+    ) -> Result<(), Fault> {
+        let batch = std::mem::take(batch);
+        let (keys, hashes) = (&batch.keys, &batch.hashes);
+        let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &keys[index] };
+        self.rows.resolve(keys.len(), row, &mut self.slots)?;
+        let mut records = batch.records;
+        if !out.is_taken() {
+            for (value, &slot) in records.values.into_iter().zip(&self.slots) {
+                (self.update)(self.rows.value_mut(slot), value);
+            }
+            return Ok(());
+        }
+        let values = std::mem::take(&mut records.values);
+        let changed = values.into_iter().zip(&self.slots).map(|(value, &slot)| {
+            let kept = self.rows.value_mut(slot);
+            (self.update)(kept, value);
+            (self.finish)(kept.as_ref().expect("an update leaves a value"))
+        });
+        let changed = changed.collect();
+        out.send(KeyedBatch {
+            keys: batch.keys,
+            hashes: batch.hashes,
+            records: records.with_values(changed),
+        });
+        Ok(())
+    }
+
+    fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
+        Ok(self.rows.freeze(epoch, delta)?)
+    }
+
+    fn applied(&mut self, epoch: Epoch) {
+        self.rows.applied(epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Harness, at};
+
+    #[test]
+    fn the_value_of_each_key_survives_a_restart_after_every_record() {
+        let mut harness = Harness::new(|stream| {
+            stream
+                .key_by(|number: &i64| number % 2)
+                .aggregate("sums", |a| (a.count(), a.sum(|n| *n)))
+                .changes()
+        });
+        (1..=5).for_each(|number| harness.record(number, at(number)));
+        let found: Vec<_> = harness.take().into_iter().map(|(change, _)| change).collect();
+        let expected = [(1, (1, 1)), (0, (1, 2)), (1, (2, 4)), (0, (2, 6)), (1, (3, 9))];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn reduce_begins_with_the_first_record() {
+        let mut harness =
+            Harness::new(|stream| stream.key_by(|_: &i64| ()).reduce("product", |a, b| a * b).changes());
+        [3, 5, 7].into_iter().for_each(|number| harness.record(number, at(number)));
+        let found: Vec<_> = harness.take().into_iter().map(|(((), product), _)| product).collect();
+        assert_eq!(found, [3, 15, 105]);
+    }
+}

@@ -1,0 +1,144 @@
+//! `sorted`: the records of each key in the order of event time.
+//!
+//! A record waits until the watermark says that nothing earlier can come. Memory: every record that is waiting
+//! is kept as state, on disk when the table budget is exceeded; how many that is depends on the
+//! out-of-orderness of the stream.
+
+use highwater_state::delta::Family;
+use highwater_state::hash::key_hash;
+use highwater_state::panes::Panes;
+use highwater_state::table::{RowRef, Slot};
+use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+
+use crate::batch::{Batch, KeyedBatch};
+use crate::data::{Data, HasEventTime};
+use crate::keyed::KeyedStream;
+use crate::lateness::KeptWatermark;
+use crate::operator::{Fault, Operator, Progress};
+use crate::outbox::{Outbox, Outputs};
+use crate::stream::{Stream, here};
+
+impl<K: Key, T: Data + Persist, C: HasEventTime> KeyedStream<K, T, C> {
+    /// Puts the records of each key in the order of their event times; equal times stay in the order in which
+    /// they came.
+    ///
+    /// A record leaves when the watermark has passed its event time. One that comes behind the watermark is
+    /// late: it is not in the first stream, but in the second.
+    ///
+    /// What waits survives a restart.
+    ///
+    /// ```
+    /// # use highwater_operators::testkit::timed_output_of;
+    /// let sorted = timed_output_of([(30, 'c'), (10, 'a'), (20, 'b')], |letters| {
+    ///     let (sorted, _late) = letters.key_by(|_| ()).sorted("by-time");
+    ///     sorted.values()
+    /// });
+    /// assert_eq!(sorted, [(10, 'a'), (20, 'b'), (30, 'c')]);
+    /// ```
+    #[track_caller]
+    pub fn sorted(self, name: &str) -> (KeyedStream<K, T, C>, Stream<T, C>) {
+        let place = here("sorted", Some(name));
+        let wire = self.wire.then::<KeyedBatch<K, T>, Out<K, T>>(place, move |opening| {
+            let store = opening.store::<K, Vec<T>>(None, Family::Windows)?;
+            Ok(Box::new(Sorted {
+                waiting: Panes::<K, Vec<T>>::open(store, opening.committed())?,
+                watermark: KeptWatermark::open(opening)?,
+                most: opening.batch_records(),
+                slots: Vec::new(),
+                leaving: Vec::new(),
+            }))
+        });
+        let late = wire.output(1);
+        (KeyedStream::at(wire), Stream::at(late))
+    }
+}
+
+type Out<K, T> = (Outbox<KeyedBatch<K, T>>, Outbox<Batch<T>>);
+
+struct Sorted<K, T> {
+    waiting: Panes<K, Vec<T>>,
+    watermark: KeptWatermark,
+    most: usize,
+    slots: Vec<Slot>,
+    leaving: Vec<(K, Vec<T>)>,
+}
+
+impl<K: Key, T: Persist> Operator<KeyedBatch<K, T>, Out<K, T>> for Sorted<K, T> {
+    fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T>) -> Result<(), Fault> {
+        let KeyedBatch { keys, hashes, records } = std::mem::take(batch);
+        let times = records.times;
+        let row = |index: usize| RowRef { hash: hashes[index], time: times[index], key: &keys[index] };
+        let watermark = self.watermark.get();
+        let any_late = times.iter().any(|&time| time < watermark);
+        if !any_late {
+            self.waiting.resolve(keys.len(), row, &mut self.slots)?;
+            for (value, &slot) in records.values.into_iter().zip(&self.slots) {
+                self.waiting.value_mut(slot).get_or_insert_default().push(value);
+            }
+            return Ok(());
+        }
+        for (index, value) in records.values.into_iter().enumerate() {
+            if times[index] < watermark {
+                out.1.push(value, times[index]);
+            } else {
+                self.waiting.resolve(1, |_| row(index), &mut self.slots)?;
+                self.waiting.value_mut(self.slots[0]).get_or_insert_default().push(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermark: Timestamp, out: &mut Out<K, T>) -> Result<Progress, Fault> {
+        // A record at the watermark itself may still be followed by one of the same time.
+        let through = match watermark {
+            Timestamp::MAX => Timestamp::MAX,
+            _ => Timestamp::from_millis(watermark.as_millis().saturating_sub(1)),
+        };
+        while let Some(time) = self.waiting.due(through)? {
+            if !out.has_room() {
+                return Ok(Progress::Again);
+            }
+            self.waiting.take(time, self.most, &mut self.leaving)?;
+            for (key, records) in self.leaving.drain(..) {
+                let hash = key_hash(&key);
+                records.into_iter().for_each(|record| out.0.push_keyed(key.clone(), hash, record, time));
+            }
+        }
+        self.watermark.rise(watermark);
+        Ok(Progress::Done)
+    }
+
+    fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
+        self.watermark.freeze(delta)?;
+        Ok(self.waiting.freeze(epoch, delta)?)
+    }
+
+    fn applied(&mut self, epoch: Epoch) {
+        self.waiting.applied(epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testkit::{Harness, at};
+
+    #[test]
+    fn equal_times_stay_in_the_order_of_arrival_and_late_records_are_returned() {
+        let mut harness = Harness::new(|stream| {
+            let (sorted, late) = stream.key_by(|_: &String| 0u8).sorted("by-time");
+            sorted.values().map(|name| ("sorted", name)).merge(late.map(|name| ("late", name)))
+        });
+        harness.record("b".to_owned(), at(20));
+        harness.record("a1".to_owned(), at(10));
+        harness.record("a2".to_owned(), at(10));
+        harness.watermark(at(20));
+        harness.record("late".to_owned(), at(19));
+        harness.record("b2".to_owned(), at(20));
+        harness.watermark(at(21));
+        let (sorted, late): (Vec<_>, Vec<_>) =
+            harness.take().into_iter().partition(|((kind, _), _)| *kind == "sorted");
+        let sorted: Vec<_> = sorted.into_iter().map(|((_, name), _)| name).collect();
+        assert_eq!(sorted, ["a1", "a2", "b", "b2"]);
+        assert_eq!(late, [(("late", "late".to_owned()), at(19))]);
+    }
+}

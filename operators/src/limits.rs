@@ -1,0 +1,29 @@
+//! Every limit of the language, with its unit, default and reason.
+
+/// Limits of one job; the same on every worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Records in a batch that an operator fills. 1024 keeps a batch of small records in the second-level cache
+    /// and spreads the cost of a call over enough of them.
+    pub batch_records: usize,
+    /// Batches that may wait on an edge inside a worker before what feeds it stops. 4, so that an operator that
+    /// emits several batches for one is not stopped after each.
+    pub edge_batches: usize,
+    /// Batches that may wait in a channel between two workers. 16: enough that neither waits for the other at
+    /// every batch, and little enough to bound memory and the time a barrier takes.
+    pub channel_batches: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { batch_records: crate::batch::BATCH_RECORDS, edge_batches: 4, channel_batches: 16 }
+    }
+}
+
+impl Limits {
+    /// The smallest limits there are: one record a batch, one batch an edge. Tests run on them, because an
+    /// operator that forgets to stop when its output is full shows it at once.
+    pub fn tiny() -> Self {
+        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1 }
+    }
+}

@@ -1,0 +1,201 @@
+//! How a plan becomes the tasks of one worker.
+//!
+//! The engine fills in [`WorkerOpening`]; every node is opened in the order of the plan with a [`NodeOpening`],
+//! which hands it its edges, its state and its counters. Invariant: the same plan opened on every worker gives
+//! edges that fit together, because they are named by the plan.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_state::budget::TableBudget;
+use highwater_state::catalog::Catalog;
+use highwater_state::delta::Family;
+use highwater_state::error::Result as StateResult;
+use highwater_state::shape::shape_of;
+use highwater_state::{Backend, Epoch, Key, KeyGroup, Persist, persist, table};
+
+use crate::batch::Records;
+use crate::edge::{Deliver, Inputs, LocalEdge, Receive, local_edge};
+use crate::error::{Place, RunError};
+use crate::exchange::{EdgeId, Exchange, ExchangeEdge, RemoteEdge, Transport};
+use crate::graph::{Counters, Graph, Port};
+use crate::limits::Limits;
+use crate::node::at_place;
+use crate::operator::Fault;
+use crate::outbox::Outbox;
+use crate::task::Task;
+
+/// Why a node cannot be opened.
+pub type OpenError = Fault;
+
+/// What one worker is opened with.
+pub struct WorkerOpening<'a> {
+    /// The worker's number.
+    pub worker: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// Where decided epochs are kept.
+    pub backend: Arc<dyn Backend>,
+    /// Which name has which number on disk.
+    pub catalog: Arc<Catalog>,
+    /// The memory that all tables share.
+    pub budget: Arc<TableBudget>,
+    /// The last committed epoch.
+    pub committed: Epoch,
+    /// The limits of the job.
+    pub limits: Limits,
+    /// The channels to the other workers.
+    pub transport: &'a dyn Transport,
+    /// The names of all splits of every source, by the source's node number; split `i` is read by worker
+    /// `i % workers`.
+    pub splits: &'a BTreeMap<usize, Vec<String>>,
+    /// How long a split may deliver nothing before it stops holding back the watermark.
+    pub idle_after: Duration,
+}
+
+/// What one node is opened with.
+pub struct NodeOpening<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) number: usize,
+    pub(crate) worker: &'a WorkerOpening<'a>,
+    edges: &'a mut HashMap<(usize, usize), Box<dyn Any>>,
+    next_output: usize,
+}
+
+/// Opens every node of the plan on one worker.
+pub(crate) fn open_tasks(graph: &Graph, worker: &WorkerOpening<'_>) -> Result<Vec<Box<dyn Task>>, RunError> {
+    let mut edges = HashMap::new();
+    let mut tasks = Vec::with_capacity(graph.nodes.len());
+    for (number, node) in graph.nodes.iter().enumerate() {
+        let Some(open) = &node.open else { continue };
+        let mut opening = NodeOpening { graph, number, worker, edges: &mut edges, next_output: 0 };
+        tasks.push(open(&mut opening).map_err(|fault| at_place(&node.place, fault))?);
+    }
+    Ok(tasks)
+}
+
+impl NodeOpening<'_> {
+    /// Where the node stands in the user's program.
+    pub fn place(&self) -> &Place {
+        &self.graph.nodes[self.number].place
+    }
+
+    /// What the node counts.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.graph.nodes[self.number].counters)
+    }
+
+    /// The name under which the node keeps state.
+    ///
+    /// # Panics
+    /// If its verb has no name: only named verbs keep state.
+    pub fn name(&self) -> &str {
+        self.place().name.as_deref().expect("a verb that keeps state has a name")
+    }
+
+    /// How many records a batch holds at most.
+    pub fn batch_records(&self) -> usize {
+        self.worker.limits.batch_records
+    }
+
+    /// The last committed epoch.
+    pub fn committed(&self) -> Epoch {
+        self.worker.committed
+    }
+
+    /// The next output of the node, with an edge to everyone who takes it.
+    pub(crate) fn outbox<B: Records>(&mut self) -> Result<Outbox<B>, OpenError> {
+        let port = Port { node: self.number, output: self.next_output };
+        self.next_output += 1;
+        let plan = self.graph.ports.get(&port);
+        let copy = plan.and_then(|plan| plan.copy.as_ref()).map(|copy| typed::<fn(&B) -> B>(copy.as_ref()));
+        let exchange = self.exchange::<B>(port);
+        let mut edges = Vec::new();
+        for (to, input) in self.graph.consumers(port) {
+            let (writer, reader) = local_edge::<B>(self.worker.limits.edge_batches);
+            self.edges.insert((to, input), Box::new(reader));
+            let local: Box<dyn Deliver<B>> = Box::new(writer);
+            edges.push(match exchange {
+                None => local,
+                Some(exchange) => self.exchange_edge(EdgeId { to, input }, exchange, local),
+            });
+        }
+        let delivered = Arc::clone(&self.graph.nodes[self.number].counters.records_out[port.output]);
+        Ok(Outbox::new(edges, copy, self.worker.limits.batch_records, delivered))
+    }
+
+    /// The inputs of the node, all joined.
+    pub(crate) fn inputs<B: Records>(&mut self) -> Inputs<B> {
+        let mut edges: Vec<Box<dyn Receive<B>>> = Vec::new();
+        for (input, port) in self.graph.nodes[self.number].inputs.iter().enumerate() {
+            let local = self.edges.remove(&(self.number, input)).expect("a node is opened after its inputs");
+            let local = local.downcast::<LocalEdge<B>>();
+            edges.push(local.expect("both ends of an edge are made from one declaration"));
+            if self.exchange::<B>(*port).is_some() {
+                let edge = EdgeId { to: self.number, input };
+                for from in self.others() {
+                    edges.push(Box::new(RemoteEdge(self.worker.transport.receiver(edge, from))));
+                }
+            }
+        }
+        Inputs::new(edges)
+    }
+
+    fn others(&self) -> impl Iterator<Item = usize> {
+        let own = self.worker.worker;
+        (0..self.worker.workers).filter(move |&worker| worker != own)
+    }
+
+    fn exchange<B: Records>(&self, port: Port) -> Option<Exchange<B>> {
+        let plan = self.graph.ports.get(&port)?.exchange.as_ref()?;
+        (self.worker.workers > 1).then(|| typed::<Exchange<B>>(plan.as_ref()))
+    }
+
+    fn exchange_edge<B: Records>(
+        &self,
+        edge: EdgeId,
+        exchange: Exchange<B>,
+        local: Box<dyn Deliver<B>>,
+    ) -> Box<dyn Deliver<B>> {
+        let own = self.worker.worker;
+        let channel = |to| (to != own).then(|| self.worker.transport.sender(edge, to));
+        let channels = (0..self.worker.workers).map(channel).collect();
+        Box::new(ExchangeEdge::new(exchange, own, local, channels))
+    }
+
+    /// Where the node files rows of `K` and `V`: under its own name, and the handle's behind a slash.
+    ///
+    /// # Errors
+    /// HW-9: if the name was used for rows of another type.
+    pub fn store<K: Key, V: Persist>(
+        &self,
+        handle: Option<&str>,
+        family: Family,
+    ) -> StateResult<table::Place> {
+        let name = match handle {
+            Some(handle) => format!("{}/{handle}", self.name()),
+            None => self.name().to_owned(),
+        };
+        let shape = format!("{} -> {}", shape_of::<K>(), shape_of::<V>());
+        Ok(table::Place {
+            store: self.worker.catalog.store(&name, family, &shape)?,
+            name,
+            family,
+            backend: Arc::clone(&self.worker.backend),
+            budget: Arc::clone(&self.worker.budget),
+            groups: KeyGroup::range(self.worker.worker, self.worker.workers),
+        })
+    }
+
+    /// A value kept in a meta row.
+    pub fn meta<V: Persist>(&self, key: &[u8]) -> StateResult<Option<V>> {
+        let bytes = self.worker.backend.get(Family::Meta, key)?;
+        bytes.map(|bytes| persist::decode(&String::from_utf8_lossy(key), &bytes)).transpose()
+    }
+}
+
+fn typed<V: Copy + 'static>(value: &(dyn Any + Send + Sync)) -> V {
+    *value.downcast_ref::<V>().expect("a port is declared and opened with one type")
+}

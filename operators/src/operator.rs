@@ -1,0 +1,89 @@
+//! What an operator must do.
+//!
+//! An operator is called once per batch, never once per record, by a [`node`](crate::node) that owns its inputs
+//! and its output. It knows no thread, no clock and no channel (HW-7): same input in the same order, same
+//! output. It keeps what must survive in tables of the state crate and hands over what changed when an epoch
+//! ends.
+
+use highwater_state::{Delta, Epoch, StateError, Timestamp};
+
+use crate::batch::{Records, SplitId};
+use crate::error::Cause;
+use crate::outbox::Outputs;
+use crate::signal::SplitStatus;
+use crate::source::BadRecord;
+
+/// Whether a call did all that it was called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All done.
+    Done,
+    /// The output is full: call again with the same argument when it has room.
+    Again,
+}
+
+/// Why an operator cannot go on; its node adds where it stands in the user's program.
+#[derive(Debug)]
+pub enum Fault {
+    /// The user's code, a source or a sink said so.
+    Failed(Cause),
+    /// Its state failed.
+    State(StateError),
+    /// A record is bad and the policy is to fail.
+    BadRecord(BadRecord),
+}
+
+impl From<StateError> for Fault {
+    fn from(error: StateError) -> Self {
+        Fault::State(error)
+    }
+}
+
+/// One operator on one worker.
+///
+/// `In` is what travels to it, `Out` what it fills: one [`Outbox`](crate::outbox::Outbox) or a tuple of them.
+pub trait Operator<In: Records, Out: Outputs> {
+    /// Deals with records from the front of the batch, and drops them from it, until it is empty or `out` has
+    /// no room left. Never called with an empty batch; called again with what it left.
+    fn on_batch(&mut self, batch: &mut In, out: &mut Out) -> Result<(), Fault>;
+
+    /// No record with a smaller event time will come, except late ones. Watermarks rise from call to call; the
+    /// node passes each on when the operator is done with it, if [`passes_watermarks`](Self::passes_watermarks).
+    fn on_watermark(&mut self, watermark: Timestamp, out: &mut Out) -> Result<Progress, Fault> {
+        let _ = (watermark, out);
+        Ok(Progress::Done)
+    }
+
+    /// A split of a source changed its status; only streams without event time carry these.
+    fn on_split(&mut self, split: SplitId, status: SplitStatus, out: &mut Out) -> Result<(), Fault> {
+        out.split(split, status);
+        Ok(())
+    }
+
+    /// Whether the watermarks of the input are those of the output.
+    fn passes_watermarks(&self) -> bool {
+        true
+    }
+
+    /// Whether the operator can take a batch now; sinks say no while what they write to is behind.
+    fn ready(&mut self) -> bool {
+        true
+    }
+
+    /// The epoch ends here: what changed in it goes into the delta.
+    fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
+        let _ = (epoch, delta);
+        Ok(())
+    }
+
+    /// Sinks only: makes what was written in the epoch durable, and says in the receipt how to publish it.
+    fn stage(&mut self, epoch: Epoch) -> Result<Option<Vec<u8>>, Fault> {
+        let _ = epoch;
+        Ok(None)
+    }
+
+    /// The backend has applied everything up to `epoch`.
+    fn applied(&mut self, epoch: Epoch) {
+        let _ = epoch;
+    }
+}

@@ -1,0 +1,240 @@
+//! Tools for testing operators and topologies.
+//!
+//! The [`Harness`] is hard on an operator on purpose: its outputs have room for one record, and after every
+//! input it is torn down and built anew from what an epoch committed. An operator that forgets a field in its
+//! state, or does not stop when its output is full, fails every test.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use highwater_state::backend::memory::MemoryBackend;
+use highwater_state::{Backend, Epoch, Timestamp};
+
+use crate::batch::Batch;
+use crate::data::Data;
+use crate::flow::Flow;
+use crate::graph::Graph;
+use crate::interpret::{end_epoch, interpret, open, publish, recover_sinks};
+use crate::limits::Limits;
+use crate::memory::{Memory, MemorySink};
+use crate::operator::{Fault, Operator};
+use crate::outbox::{Outbox, Outputs};
+use crate::source::{Poll, Polled, Reader, Source};
+use crate::stream::{Stream, Untimed, here};
+use crate::task::FullSpeed;
+use crate::topology::Topology;
+
+/// The time `millis` milliseconds after 1970.
+pub fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+/// What a chain without event time gives for some records, in order.
+///
+/// # Panics
+/// If the topology fails.
+pub fn output_of<T, U>(
+    records: impl IntoIterator<Item = T>,
+    chain: impl FnOnce(Stream<T, Untimed>) -> Stream<U, Untimed>,
+) -> Vec<U>
+where
+    T: Data + Clone + Sync,
+    U: Data,
+{
+    let topology = Topology::new("output");
+    let sink = Memory::sink();
+    chain(topology.source("records", Memory::source(records))).sink("sink", sink.clone());
+    interpret(topology).expect("the topology runs");
+    sink.take()
+}
+
+/// What a chain with event time gives for some records with times in milliseconds: each result with its time,
+/// in order. The watermark reaches the end of time after the last record.
+///
+/// # Panics
+/// If the topology fails.
+pub fn timed_output_of<T, U>(
+    records: impl IntoIterator<Item = (i64, T)>,
+    chain: impl FnOnce(Stream<T>) -> Stream<U>,
+) -> Vec<(i64, U)>
+where
+    T: Data + Clone + Sync,
+    U: Data,
+{
+    let topology = Topology::new("output");
+    let sink = Memory::sink();
+    let source = topology.source("records", Memory::source(records));
+    let timed = source.event_time(|record: &(i64, T)| at(record.0), Duration::from_secs(1_000_000));
+    with_times(chain(timed.map(|(_, record)| record))).sink("sink", sink.clone());
+    interpret(topology).expect("the topology runs");
+    sink.take().into_iter().map(|(result, time): (U, Timestamp)| (time.as_millis(), result)).collect()
+}
+
+/// Makes each record's event time part of it.
+fn with_times<T: Data>(stream: Stream<T>) -> Stream<(T, Timestamp)> {
+    let place = here("with_times", None);
+    let wire =
+        stream.wire.then::<Batch<T>, Outbox<Batch<(T, Timestamp)>>>(place, |_| Ok(Box::new(WithTimes)));
+    Stream::at(wire)
+}
+
+struct WithTimes;
+
+impl<T: 'static> Operator<Batch<T>, Outbox<Batch<(T, Timestamp)>>> for WithTimes {
+    fn on_batch(
+        &mut self,
+        batch: &mut Batch<T>,
+        out: &mut Outbox<Batch<(T, Timestamp)>>,
+    ) -> Result<(), Fault> {
+        let values = std::mem::take(&mut batch.values);
+        let paired = values.into_iter().zip(batch.times.iter().copied()).collect();
+        out.send(batch.with_values(paired));
+        Ok(())
+    }
+}
+
+/// What a script holds.
+enum Input<T> {
+    Record(T, Timestamp),
+    Watermark(Timestamp),
+}
+
+type Script<T> = Arc<Mutex<VecDeque<Input<T>>>>;
+
+/// Runs a chain of operators input by input, with a restart after each and room for one record at its outputs.
+///
+/// ```
+/// use highwater_operators::testkit::{Harness, at};
+///
+/// let mut harness = Harness::new(|stream| stream.key_by(|word: &&str| *word == "a").count("words").changes());
+/// harness.record("a", at(1));
+/// harness.record("a", at(2));
+/// assert_eq!(harness.take(), [((true, 1), at(1)), ((true, 2), at(2))]);
+/// ```
+pub struct Harness<T: 'static, U: 'static> {
+    graph: Graph,
+    script: Script<T>,
+    sink: MemorySink<(U, Timestamp)>,
+    backend: Arc<dyn Backend>,
+    epoch: Epoch,
+    flow: Flow,
+}
+
+impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
+    /// Builds the chain.
+    ///
+    /// # Panics
+    /// If it is no topology.
+    pub fn new(chain: impl FnOnce(Stream<T>) -> Stream<U>) -> Self {
+        let topology = Topology::new("harness");
+        let script: Script<T> = Arc::default();
+        let sink = Memory::sink();
+        let source = topology.source("script", ScriptSource { script: Arc::clone(&script) });
+        let place = here("scripted_time", None);
+        let timed =
+            source.wire.then::<Batch<Input<T>>, Outbox<Batch<T>>>(place, |_| Ok(Box::new(ScriptedTime)));
+        with_times(chain(Stream::at(timed))).sink("sink", sink.clone());
+        let graph = topology.finish().expect("the chain is a topology");
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+        recover_sinks(&graph, Epoch(0)).expect("a sink in memory does not fail");
+        let flow = open(&graph, &backend, Epoch(0), Limits::tiny()).expect("the chain opens");
+        Harness { graph, script, sink, backend, epoch: Epoch(0), flow }
+    }
+
+    /// Feeds one record.
+    ///
+    /// # Panics
+    /// If the chain fails.
+    pub fn record(&mut self, record: T, time: Timestamp) {
+        self.feed(Input::Record(record, time));
+    }
+
+    /// Raises the watermark.
+    ///
+    /// # Panics
+    /// If the chain fails.
+    pub fn watermark(&mut self, watermark: Timestamp) {
+        self.feed(Input::Watermark(watermark));
+    }
+
+    /// What came out since the last call, with its event times.
+    pub fn take(&mut self) -> Vec<(U, Timestamp)> {
+        self.sink.take()
+    }
+
+    fn feed(&mut self, input: Input<T>) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).push_back(input);
+        while self.flow.step(Timestamp::MIN, &FullSpeed).expect("the chain runs") {}
+        self.epoch = self.epoch.next();
+        let contribution = end_epoch(&mut self.flow, self.epoch, false).expect("the epoch ends");
+        self.backend.commit(&contribution.delta).expect("a backend in memory does not fail");
+        publish(&self.graph, self.epoch, &contribution).expect("a sink in memory does not fail");
+        recover_sinks(&self.graph, self.epoch).expect("a sink in memory does not fail");
+        self.flow =
+            open(&self.graph, &self.backend, self.epoch, Limits::tiny()).expect("the chain opens again");
+    }
+}
+
+struct ScriptSource<T> {
+    script: Script<T>,
+}
+
+impl<T: Send + 'static> Source for ScriptSource<T> {
+    type Item = Input<T>;
+    type Position = ();
+
+    fn splits(&self) -> Result<Vec<String>, crate::error::Cause> {
+        Ok(vec!["script".to_owned()])
+    }
+
+    fn open(
+        &self,
+        _: &str,
+        _: Option<()>,
+    ) -> Result<Box<dyn Reader<Item = Input<T>, Position = ()>>, crate::error::Cause> {
+        Ok(Box::new(ScriptReader { script: Arc::clone(&self.script) }))
+    }
+}
+
+struct ScriptReader<T> {
+    script: Script<T>,
+}
+
+impl<T> Reader for ScriptReader<T> {
+    type Item = Input<T>;
+    type Position = ();
+
+    fn poll(&mut self, limit: usize, into: &mut Polled<Input<T>>) -> Result<Poll, crate::error::Cause> {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = limit.min(script.len());
+        into.values.extend(script.drain(..count));
+        Ok(Poll::Pending)
+    }
+
+    fn position(&self) {}
+}
+
+/// Turns a script into records with times and watermarks.
+struct ScriptedTime;
+
+impl<T: 'static> Operator<Batch<Input<T>>, Outbox<Batch<T>>> for ScriptedTime {
+    fn on_batch(&mut self, batch: &mut Batch<Input<T>>, out: &mut Outbox<Batch<T>>) -> Result<(), Fault> {
+        for input in batch.values.drain(..) {
+            match input {
+                Input::Record(record, time) => out.push(record, time),
+                Input::Watermark(watermark) => out.watermark(watermark),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_split(
+        &mut self,
+        _: crate::batch::SplitId,
+        _: crate::signal::SplitStatus,
+        _: &mut Outbox<Batch<T>>,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+}

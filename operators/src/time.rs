@@ -1,0 +1,4 @@
+//! Verbs that give event time and take it away.
+
+mod event_time;
+mod untimed;

@@ -1,0 +1,100 @@
+//! Tumbling windows: event time cut into pieces of one size, each record in exactly one.
+
+use std::time::Duration;
+
+use highwater_state::time::duration_millis;
+use highwater_state::{TimeRange, Timestamp};
+
+use crate::window::Windows;
+
+/// Windows of one size, one after the other.
+///
+/// They are half-open, `[start, start + size)`, and aligned to 1970 plus the offset, not to the first record;
+/// before 1970 too.
+///
+/// ```
+/// use highwater_operators::window::{Windows, tumbling};
+/// use highwater_state::Timestamp;
+/// use std::time::Duration;
+///
+/// let windows = tumbling(Duration::from_millis(10));
+/// assert_eq!(windows.window_of(Timestamp::from_millis(-1)).start, Timestamp::from_millis(-10));
+/// assert_eq!(windows.window_of(Timestamp::from_millis(-1)).end, Timestamp::from_millis(0));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tumbling {
+    size_millis: i64,
+    offset_millis: i64,
+}
+
+/// Windows of `size`, in whole milliseconds.
+pub fn tumbling(size: Duration) -> Tumbling {
+    Tumbling { size_millis: duration_millis(size), offset_millis: 0 }
+}
+
+impl Tumbling {
+    /// Moves the windows by `offset` to later times.
+    pub fn offset(mut self, offset: Duration) -> Tumbling {
+        self.offset_millis = duration_millis(offset);
+        self
+    }
+}
+
+impl Windows for Tumbling {
+    #[inline]
+    fn window_of(&self, time: Timestamp) -> TimeRange {
+        let millis = time.as_millis();
+        let into = match millis.checked_sub(self.offset_millis) {
+            Some(shifted) => shifted.rem_euclid(self.size_millis),
+            None => (i128::from(millis) - i128::from(self.offset_millis))
+                .rem_euclid(i128::from(self.size_millis)) as i64,
+        };
+        let start = millis.saturating_sub(into);
+        // From `millis`, because a start that has been cut off at the beginning of time must not move the end.
+        let end = millis.saturating_add(self.size_millis - into);
+        TimeRange { start: Timestamp::from_millis(start), end: Timestamp::from_millis(end) }
+    }
+
+    fn window_ending(&self, end: Timestamp) -> TimeRange {
+        if end == Timestamp::MAX {
+            return TimeRange { start: self.window_of(end).start, end };
+        }
+        TimeRange { start: Timestamp::from_millis(end.as_millis().saturating_sub(self.size_millis)), end }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.size_millis == 0 {
+            return Err("a tumbling window needs a size of at least one millisecond".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_time_lies_in_its_window(time in any::<i64>(), size in 1u64..1 << 40, offset in 0u64..1 << 41) {
+            let windows = tumbling(Duration::from_millis(size)).offset(Duration::from_millis(offset));
+            let time = Timestamp::from_millis(time);
+            let window = windows.window_of(time);
+            prop_assert!(window.start <= time);
+            prop_assert!(time < window.end || window.end == Timestamp::MAX);
+            prop_assert_eq!(windows.window_ending(window.end).end, window.end);
+            if window.start > Timestamp::MIN && window.end < Timestamp::MAX {
+                prop_assert_eq!(windows.window_ending(window.end), window);
+                prop_assert_eq!((window.start.as_millis() as i128 - offset as i128).rem_euclid(size as i128), 0);
+                prop_assert_eq!(window.end.as_millis() - window.start.as_millis(), size as i64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_of_zero_is_refused() {
+        assert!(tumbling(Duration::ZERO).check().is_err());
+        assert!(tumbling(Duration::from_micros(999)).check().is_err());
+    }
+}
