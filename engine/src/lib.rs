@@ -1,1 +1,23 @@
-//! To be written.
+//! Highwater: a stream processor that is a library.
+//!
+//! A program writes a topology with the verbs of [`Stream`](operators::stream::Stream) and runs it as a
+//! [`Job`](job::Job). This crate is the machine: threads, channels, clocks, epochs, files; and the facade, so
+//! that a program needs no other. `use highwater::prelude::*` is all that it writes.
+//!
+//! The engine has no type parameter: types end at the edges of [`operators`], and here a batch is a box.
+
+mod channels;
+mod commit;
+mod config;
+mod coordinator;
+pub mod error;
+pub mod job;
+mod pace;
+pub mod prelude;
+pub mod report;
+mod shutdown;
+mod worker;
+
+pub use highwater_connectors as connectors;
+pub use highwater_operators as operators;
+pub use highwater_state as state;

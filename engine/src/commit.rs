@@ -1,0 +1,111 @@
+//! Making an epoch durable and visible, and finding out at a start where the last one ended.
+//!
+//! Without a transactional sink the synced write of one epoch's delta is the decision: before it the epoch has
+//! not happened, after it it has. Then the sinks publish; a crash between the two repeats the publishing at the
+//! next start (`docs/decisions/0003-the-commit-is-one-write.md`).
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use highwater_operators::error::{Place, RunError};
+use highwater_operators::graph::Graph;
+use highwater_operators::task::Contribution;
+use highwater_state::catalog::Catalog;
+use highwater_state::delta::Family;
+use highwater_state::{Backend, Delta, Epoch, layout, persist};
+
+use crate::error::JobError;
+
+const FINISHED_KEY: &[u8] = b"finished";
+const RECEIPTS: &[u8] = b"receipt/";
+
+/// What a start finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The last committed epoch; 0 if there is none.
+    pub(crate) committed: Epoch,
+    /// Whether all input had been dealt with in it.
+    pub(crate) finished: bool,
+}
+
+/// Reads what the last run left, and lets every sink publish it again.
+pub(crate) fn recover(graph: &Graph, backend: &dyn Backend) -> Result<Found, JobError> {
+    let committed = match backend.get(Family::Meta, layout::EPOCH_KEY)? {
+        Some(bytes) => persist::decode("epoch", &bytes)?,
+        None => Epoch(0),
+    };
+    let finished = backend.get(Family::Meta, FINISHED_KEY)?.is_some();
+    let receipts = read_receipts(backend)?;
+    for (place, sink) in graph.sinks() {
+        let own = of_sink(&receipts, place);
+        sink.recover(committed, &own).map_err(|cause| RunError::Sink { place: place.clone(), cause })?;
+    }
+    for (name, _) in &receipts {
+        if !graph.sinks().any(|(place, _)| place.name.as_ref() == Some(name)) {
+            tracing::warn!(sink = %name, %committed, "the last epoch staged results for a sink that is gone");
+        }
+    }
+    tracing::info!(%committed, finished, "recovered");
+    Ok(Found { committed, finished })
+}
+
+/// Commits an epoch and lets the sinks publish it. `finished` says that all input has been dealt with.
+pub(crate) fn commit(
+    graph: &Graph,
+    backend: &Arc<dyn Backend>,
+    catalog: &Catalog,
+    epoch: Epoch,
+    contributions: Vec<Contribution>,
+    finished: bool,
+) -> Result<(), JobError> {
+    let mut delta = Delta::default();
+    let mut receipts = Vec::new();
+    for (worker, contribution) in contributions.into_iter().enumerate() {
+        delta.append(&contribution.delta);
+        receipts.extend(contribution.receipts.into_iter().map(|(sink, receipt)| (worker, sink, receipt)));
+    }
+    catalog.take_changes(&mut delta);
+    if delta.is_empty() && receipts.is_empty() && !finished {
+        // Nothing has happened, so there is nothing that a restart would have to know.
+        return Ok(());
+    }
+    let mut number = Vec::new();
+    persist::encode("epoch", &epoch, &mut number)?;
+    delta.put(Family::Meta, layout::EPOCH_KEY, &number);
+    delta.delete_range(Family::Meta, RECEIPTS, &layout::after_prefix(RECEIPTS));
+    for (worker, sink, receipt) in &receipts {
+        delta.put(Family::Meta, &layout::receipt_key(sink, *worker), receipt);
+    }
+    if finished {
+        delta.put(Family::Meta, FINISHED_KEY, &number);
+    }
+    backend.commit(&delta)?;
+    let receipts: Vec<_> = receipts.into_iter().map(|(_, sink, receipt)| (sink, receipt)).collect();
+    for (place, sink) in graph.sinks() {
+        let own = of_sink(&receipts, place);
+        if !own.is_empty() {
+            sink.publish(epoch, &own).map_err(|cause| RunError::Sink { place: place.clone(), cause })?;
+        }
+    }
+    tracing::debug!(%epoch, changes = delta.len(), bytes = delta.bytes(), "committed");
+    Ok(())
+}
+
+fn of_sink(receipts: &[(String, Vec<u8>)], place: &Place) -> Vec<Vec<u8>> {
+    let own = receipts.iter().filter(|(name, _)| place.name.as_ref() == Some(name));
+    own.map(|(_, receipt)| receipt.clone()).collect()
+}
+
+/// The receipts of the last epoch, in the order of the workers.
+fn read_receipts(backend: &dyn Backend) -> Result<Vec<(String, Vec<u8>)>, JobError> {
+    let mut found = Vec::new();
+    backend.scan(Family::Meta, RECEIPTS, &layout::after_prefix(RECEIPTS), &mut |key, receipt| {
+        let key = String::from_utf8_lossy(&key[RECEIPTS.len()..]).into_owned();
+        if let Some((sink, worker)) = key.rsplit_once('/') {
+            found.push((sink.to_owned(), worker.parse::<usize>().unwrap_or(0), receipt.to_vec()));
+        }
+        ControlFlow::Continue(())
+    })?;
+    found.sort_by_key(|(_, worker, _)| *worker);
+    Ok(found.into_iter().map(|(sink, _, receipt)| (sink, receipt)).collect())
+}

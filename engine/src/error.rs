@@ -1,0 +1,57 @@
+//! Why a job cannot start, or has ended before its input did.
+
+use highwater_operators::error::{RunError, TopologyError};
+use highwater_state::StateError;
+use thiserror::Error;
+
+/// An error of a job; its text says what happened, where in the user's program, and what to do next.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The topology is no topology; every fault that was found.
+    #[error("the topology cannot run: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Topology(Vec<TopologyError>),
+    /// A setting of the job is out of its limits.
+    #[error("{setting} is {found}; it must be {allowed}")]
+    Setting {
+        /// The setting, by the method that sets it.
+        setting: &'static str,
+        /// What it was set to.
+        found: String,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The state directory cannot be used, or a commit failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A source, an operator or a sink failed. Nothing is lost: a restart on the same state directory continues
+    /// from the last committed epoch.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A closure of the user, or a bug of ours, panicked.
+    #[error(
+        "worker {worker} panicked: {message}; nothing is lost: a restart continues from the last committed epoch"
+    )]
+    Panicked {
+        /// The worker's number.
+        worker: usize,
+        /// What it said.
+        message: String,
+    },
+    /// An epoch did not end in the time that it may take.
+    #[error(
+        "an epoch has not ended for {waited:?}: a sink or an operator does not come back; the job stops, and a restart continues from the last committed epoch"
+    )]
+    Stuck {
+        /// How long the coordinator waited.
+        waited: std::time::Duration,
+    },
+    /// The operating system refused a thread or a signal handler.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,311 @@
+//! A job: a topology, how it is to run, and its life from start to end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use highwater_operators::error::{RunError, TopologyError};
+use highwater_operators::flow::Flow;
+use highwater_operators::graph::Graph;
+use highwater_operators::opening::WorkerOpening;
+use highwater_operators::task::{FullSpeed, Pace};
+use highwater_operators::topology::Topology;
+use highwater_state::backend::memory::MemoryBackend;
+use highwater_state::backend::rocksdb::RocksDbBackend;
+use highwater_state::budget::{MemoryBudget, TableBudget};
+use highwater_state::catalog::Catalog;
+use highwater_state::{Backend, Epoch};
+
+use crate::channels::{Channels, Waker, WorkerChannels};
+use crate::commit;
+use crate::config::Config;
+use crate::coordinator::{Coordinator, Outcome};
+use crate::error::JobError;
+use crate::pace::Bucket;
+use crate::report::{NodeReport, Report};
+use crate::shutdown::Signals;
+use crate::worker::{self, News, Order};
+
+/// A topology and how it is to run.
+///
+/// ```
+/// use highwater::prelude::*;
+///
+/// let topology = Topology::new("words");
+/// let counts = Memory::sink();
+/// topology
+///     .source("words", Memory::source(["a", "b", "a"]))
+///     .key_by(|word| word.to_string())
+///     .count("counts")
+///     .changes()
+///     .sink("out", counts.clone());
+/// Job::new(topology).workers(2).run()?;
+/// let mut counted = counts.take();
+/// counted.sort();
+/// assert_eq!(counted, [("a".to_string(), 1), ("a".to_string(), 2), ("b".to_string(), 1)]);
+/// # Ok::<(), JobError>(())
+/// ```
+#[must_use = "a job does nothing until it is run or started"]
+pub struct Job {
+    graph: Result<Graph, Vec<TopologyError>>,
+    config: Config,
+}
+
+impl Job {
+    /// A job of one worker that keeps its state in memory.
+    pub fn new(topology: Topology) -> Job {
+        Job { graph: topology.finish(), config: Config::default() }
+    }
+
+    /// How many threads run the topology, 1 to 128; 1 unless said. Results do not depend on it, and it may
+    /// change from one run to the next.
+    pub fn workers(mut self, workers: usize) -> Job {
+        self.config.workers = workers;
+        self
+    }
+
+    /// Keeps state in this directory, which is created if need be and belongs to one process at a time. A job
+    /// that is started again on it continues from the last committed epoch. Without it state is in memory and
+    /// lost with the process.
+    pub fn state(mut self, directory: impl Into<PathBuf>) -> Job {
+        self.config.state = Some(directory.into());
+        self
+    }
+
+    /// Time between two epochs, at least 10 ms; 1 s unless said. Results are published once per epoch, and a
+    /// crash repeats at most the work of one.
+    pub fn epoch_interval(mut self, interval: Duration) -> Job {
+        self.config.epoch_interval = interval;
+        self
+    }
+
+    /// Bytes of memory for state, cache and write buffers of all workers together; 512 MiB unless said.
+    pub fn memory(mut self, bytes: usize) -> Job {
+        self.config.memory = bytes;
+        self
+    }
+
+    /// How long a split of a source may deliver nothing before it stops holding back the watermark; 1 min unless
+    /// said. What it delivers later and behind the watermark is late.
+    pub fn idle_after(mut self, silence: Duration) -> Job {
+        self.config.idle_after = silence;
+        self
+    }
+
+    /// Reads at most this many records a second, over all sources; as fast as possible unless said.
+    pub fn rate(mut self, records_per_second: u64) -> Job {
+        self.config.rate = Some(records_per_second);
+        self
+    }
+
+    /// Runs the job in this thread until its input ends, it fails, or the process gets SIGINT or SIGTERM, upon
+    /// which it ends in a committed epoch. A second signal ends the process at once.
+    ///
+    /// # Errors
+    /// See [`JobError`]. Nothing is lost: a job with a state directory continues from the last committed epoch.
+    pub fn run(self) -> Result<Report, JobError> {
+        let running = self.start()?;
+        let signals = Signals::watch(Arc::clone(&running.stop))?;
+        let report = running.wait();
+        drop(signals);
+        report
+    }
+
+    /// Starts the job and returns.
+    ///
+    /// # Errors
+    /// What can be seen to be wrong at once: the topology, a setting, the state directory, a sink that cannot be
+    /// recovered, a source whose splits cannot be listed. Everything else comes from [`RunningJob::wait`].
+    pub fn start(self) -> Result<RunningJob, JobError> {
+        let graph = Arc::new(self.graph.map_err(JobError::Topology)?);
+        let memory = self.config.check()?;
+        let (backend, budget) = open_state(&self.config, &memory)?;
+        let catalog = Arc::new(Catalog::open(&*backend)?);
+        let found = commit::recover(&graph, &*backend)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        if found.finished {
+            tracing::warn!(
+                topology = graph.name(),
+                "all input was dealt with in an earlier run; nothing to do"
+            );
+            let outcome = Outcome { committed: found.committed, finished: true };
+            return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
+        }
+        let workers = Workers {
+            splits: list_splits(&graph)?,
+            graph: Arc::clone(&graph),
+            backend: Arc::clone(&backend),
+            catalog: Arc::clone(&catalog),
+            budget: Arc::clone(&budget),
+            committed: found.committed,
+            config: self.config.clone(),
+        };
+        let (orders, news, threads) = workers.start()?;
+        let coordinator = Coordinator {
+            graph: Arc::clone(&graph),
+            backend,
+            catalog,
+            budget,
+            interval: self.config.epoch_interval,
+            timeout: self.config.epoch_timeout,
+            stop: Arc::clone(&stop),
+            orders,
+            news,
+            committed: found.committed,
+        };
+        let coordinator = spawn("coordinator".to_owned(), move || {
+            let outcome = coordinator.run();
+            // The directory's lock is let go only when no worker reads the state any more.
+            for thread in threads {
+                let _ = thread.join();
+            }
+            outcome
+        })?;
+        Ok(RunningJob { graph, stop, coordinator: Some(coordinator), outcome: None })
+    }
+}
+
+/// A job that has been started.
+pub struct RunningJob {
+    graph: Arc<Graph>,
+    stop: Arc<AtomicBool>,
+    coordinator: Option<JoinHandle<Result<Outcome, JobError>>>,
+    outcome: Option<Outcome>,
+}
+
+impl RunningJob {
+    /// Asks the job to end in a committed epoch; returns at once.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the job has ended; [`wait`](RunningJob::wait) returns at once then.
+    pub fn is_finished(&self) -> bool {
+        self.coordinator.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// What each operator has counted since the job was started.
+    pub fn counters(&self) -> Vec<NodeReport> {
+        NodeReport::of(&self.graph)
+    }
+
+    /// Waits until the job has ended.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub fn wait(mut self) -> Result<Report, JobError> {
+        let outcome = match self.coordinator.take() {
+            None => self.outcome.take().expect("a job without a coordinator had ended before it was started"),
+            Some(thread) => match thread.join() {
+                Ok(outcome) => outcome?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+        };
+        let epoch = outcome.committed;
+        Ok(Report { epoch, finished: outcome.finished, nodes: NodeReport::of(&self.graph) })
+    }
+}
+
+impl Drop for RunningJob {
+    /// A job that nobody waits for is stopped, and has ended when this returns.
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.coordinator.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open_state(
+    config: &Config,
+    memory: &MemoryBudget,
+) -> Result<(Arc<dyn Backend>, Arc<TableBudget>), JobError> {
+    Ok(match &config.state {
+        Some(directory) => (Arc::new(RocksDbBackend::open(directory, memory)?), memory.tables()),
+        None => (Arc::new(MemoryBackend::new()), memory.tables()),
+    })
+}
+
+fn list_splits(graph: &Graph) -> Result<BTreeMap<usize, Vec<String>>, JobError> {
+    let mut splits = BTreeMap::new();
+    for (number, place, list) in graph.sources() {
+        let listed = list().map_err(|cause| RunError::Source { place: place.clone(), cause })?;
+        splits.insert(number, listed);
+    }
+    Ok(splits)
+}
+
+/// What every worker is started with.
+struct Workers {
+    graph: Arc<Graph>,
+    backend: Arc<dyn Backend>,
+    catalog: Arc<Catalog>,
+    budget: Arc<TableBudget>,
+    splits: BTreeMap<usize, Vec<String>>,
+    committed: Epoch,
+    config: Config,
+}
+
+type Started = (Vec<(Sender<Order>, Waker)>, Receiver<News>, Vec<JoinHandle<()>>);
+
+impl Workers {
+    fn start(self) -> Result<Started, JobError> {
+        let count = self.config.workers;
+        let wakers: Vec<Waker> = (0..count).map(|_| Waker::default()).collect();
+        let channels = Arc::new(Channels::new(self.config.limits.channel_batches, wakers.clone()));
+        let pace: Arc<dyn Pace + Send + Sync> = match self.config.rate {
+            Some(rate) => Arc::new(Bucket::new(rate)),
+            None => Arc::new(FullSpeed),
+        };
+        let (news_sender, news) = unbounded();
+        let shared = Arc::new(self);
+        let mut orders = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for (number, waker) in wakers.into_iter().enumerate() {
+            let (order_sender, order_receiver) = unbounded();
+            let (shared, channels, pace) = (Arc::clone(&shared), Arc::clone(&channels), Arc::clone(&pace));
+            let (news_sender, own_waker) = (news_sender.clone(), waker.clone());
+            orders.push((order_sender, waker));
+            threads.push(spawn(format!("worker-{number}"), move || {
+                own_waker.is_me();
+                let transport = WorkerChannels { own: number, channels };
+                worker::run(
+                    number,
+                    || shared.open(number, &transport),
+                    &*pace,
+                    &order_receiver,
+                    &news_sender,
+                );
+            })?);
+        }
+        Ok((orders, news, threads))
+    }
+
+    fn open(&self, worker: usize, transport: &WorkerChannels) -> Result<Flow, RunError> {
+        let opening = WorkerOpening {
+            worker,
+            workers: self.config.workers,
+            backend: Arc::clone(&self.backend),
+            catalog: Arc::clone(&self.catalog),
+            budget: Arc::clone(&self.budget),
+            committed: self.committed,
+            limits: self.config.limits.clone(),
+            transport,
+            splits: &self.splits,
+            idle_after: self.config.idle_after,
+        };
+        Flow::open(&self.graph, &opening)
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: String,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, JobError> {
+    let thread = std::thread::Builder::new().name(name).spawn(run);
+    thread.map_err(|source| JobError::System { doing: "start a thread", source })
+}

@@ -1,0 +1,21 @@
+//! The one `use` of a program: `use highwater::prelude::*`.
+
+pub use std::time::Duration;
+
+pub use highwater_operators::aggregate::{Agg, Aggregate};
+pub use highwater_operators::codec::{Decode, Encode, Json, Raw, Text};
+pub use highwater_operators::error::Cause;
+pub use highwater_operators::keyed::KeyedStream;
+pub use highwater_operators::keyed::process::{Context, KeyedOperator, List, Map, States, Value};
+pub use highwater_operators::memory::Memory;
+pub use highwater_operators::source::BadRecord;
+pub use highwater_operators::stateless::tried::Refused;
+pub use highwater_operators::stream::{EventTime, Stream, Untimed};
+pub use highwater_operators::table::Table;
+pub use highwater_operators::topology::Topology;
+pub use highwater_operators::window::{Windowed, WindowedStream, tumbling};
+pub use highwater_state::{TimeRange, Timestamp};
+
+pub use crate::error::JobError;
+pub use crate::job::{Job, RunningJob};
+pub use crate::report::{NodeReport, Report};

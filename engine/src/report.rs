@@ -1,0 +1,53 @@
+//! What a job says of itself: how it ended, and what its operators counted (HW-6).
+
+use std::sync::atomic::Ordering;
+
+use highwater_operators::graph::Graph;
+use highwater_state::Epoch;
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The last committed epoch.
+    pub epoch: Epoch,
+    /// Whether all input has been dealt with; if not, the job was asked to stop, and a restart on the same state
+    /// directory continues.
+    pub finished: bool,
+    /// What each operator counted in this run, over all workers.
+    pub nodes: Vec<NodeReport>,
+}
+
+/// What one operator counted, over all workers, since the job was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReport {
+    /// The verb: `filter`, `window`.
+    pub verb: &'static str,
+    /// The user's name for it, where the verb has one.
+    pub name: Option<String>,
+    /// The user's line, `file:line`.
+    pub location: String,
+    /// Records that went in.
+    pub records_in: u64,
+    /// Records that came out.
+    pub records_out: u64,
+    /// Records that went to the second output: late ones, bad ones, those of the other branch. They are counted
+    /// also where nobody takes them.
+    pub records_aside: u64,
+    /// Bad records that were skipped.
+    pub skipped: u64,
+}
+
+impl NodeReport {
+    pub(crate) fn of(graph: &Graph) -> Vec<NodeReport> {
+        let nodes = graph.nodes().map(|(place, counters)| NodeReport {
+            verb: place.verb,
+            name: place.name.clone(),
+            location: format!("{}:{}", place.location.file(), place.location.line()),
+            records_in: counters.records_in.load(Ordering::Relaxed),
+            records_out: counters.records_out[0].load(Ordering::Relaxed),
+            records_aside: counters.records_out[1].load(Ordering::Relaxed),
+            skipped: counters.skipped.load(Ordering::Relaxed),
+        });
+        nodes.collect()
+    }
+}

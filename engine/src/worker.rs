@@ -1,0 +1,110 @@
+//! One worker: a thread that steps a flow, and tells the coordinator what came of it.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use highwater_operators::error::RunError;
+use highwater_operators::flow::Flow;
+use highwater_operators::task::{Contribution, Pace};
+use highwater_state::{Epoch, Timestamp};
+
+use crate::error::JobError;
+
+/// How long a worker that has nothing to do sleeps before it looks again: sources cannot wake it.
+const NAP: Duration = Duration::from_millis(1);
+
+/// What the coordinator asks of a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// End the epoch; if it is the last, end.
+    EndEpoch { epoch: Epoch, last: bool },
+    /// The epoch is committed.
+    Applied(Epoch),
+    /// Stop at once: another worker has failed.
+    Stop,
+}
+
+/// What a worker tells the coordinator.
+pub(crate) enum News {
+    /// The flow is open.
+    Opened,
+    /// The barrier has passed every task.
+    Ended { worker: usize, contribution: Contribution },
+    /// All splits of all sources have ended.
+    Exhausted { worker: usize },
+    /// The worker cannot go on.
+    Failed(JobError),
+}
+
+/// Runs one worker until it has ended, is stopped or fails.
+pub(crate) fn run(
+    worker: usize,
+    open: impl FnOnce() -> Result<Flow, RunError>,
+    pace: &dyn Pace,
+    orders: &Receiver<Order>,
+    news: &Sender<News>,
+) {
+    let ran = catch_unwind(AssertUnwindSafe(|| -> Result<(), RunError> {
+        let flow = open()?;
+        let _ = news.send(News::Opened);
+        work(worker, flow, pace, orders, news)
+    }));
+    let failed = match ran {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => JobError::Run(error),
+        Err(panic) => JobError::Panicked { worker, message: message_of(&*panic) },
+    };
+    // If the coordinator has gone, there is nobody left to tell.
+    let _ = news.send(News::Failed(failed));
+}
+
+fn work(
+    worker: usize,
+    mut flow: Flow,
+    pace: &dyn Pace,
+    orders: &Receiver<Order>,
+    news: &Sender<News>,
+) -> Result<(), RunError> {
+    let mut exhausted = false;
+    let mut last = false;
+    loop {
+        match orders.try_recv() {
+            Ok(Order::EndEpoch { epoch, last: is_last }) => {
+                last = is_last;
+                flow.end_epoch(epoch, is_last);
+            }
+            Ok(Order::Applied(epoch)) => {
+                flow.applied(epoch);
+                if last {
+                    return Ok(());
+                }
+            }
+            Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+            Err(TryRecvError::Empty) => {}
+        }
+        let moved = flow.step(now(), pace)?;
+        if let Some((_, contribution)) = flow.take_contribution() {
+            let _ = news.send(News::Ended { worker, contribution });
+        }
+        if !exhausted && flow.is_exhausted() {
+            exhausted = true;
+            let _ = news.send(News::Exhausted { worker });
+        }
+        if !moved && orders.is_empty() {
+            std::thread::park_timeout(NAP);
+        }
+    }
+}
+
+/// The time of day, for idleness.
+fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(0) + since_1970
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
