@@ -1,3 +1,6 @@
 //! To be written.
 
-pub mod kafka;
+pub mod blackhole;
+pub mod file;
+pub mod generator;
+pub mod stdio;
