@@ -1,1 +1,6 @@
 //! To be written.
+
+pub mod blackhole;
+pub mod file;
+pub mod generator;
+pub mod stdio;

@@ -1,0 +1,146 @@
+//! Kafka: topics as sources and sinks.
+//!
+//! A source reads each partition from an explicit offset that the engine keeps in its epochs; Kafka's own group
+//! offsets are written for monitoring tools, if a group is named, and never read. A sink writes with an idempotent
+//! producer and calls an epoch durable when the brokers have acknowledged its last record.
+//!
+//! Invariants: reading from a position delivers exactly what was delivered after it, or fails; a record that was
+//! taken is acknowledged by the end of [`stage`](highwater_operators::sink::Writer::stage), or that fails. Offsets
+//! have holes (aborted transactions, commit markers, compaction), so nothing here counts records.
+//!
+//! The sink is *at least once*: what a process wrote after its last committed epoch is written again by the next
+//! one. This module knows neither epochs' contents nor workers' threads, creates no topic, and does not notice a
+//! topic that was deleted and made again under the same name unless the offsets give it away.
+//!
+//! ```no_run
+//! use highwater_connectors::kafka::Kafka;
+//! use highwater_operators::codec::Json;
+//!
+//! let kafka = Kafka::at("localhost:9092").setting("security.protocol", "ssl");
+//! let clicks = kafka.source("clicks", Json::<u64>::new()).from_latest();
+//! let views = kafka.sink("views", Json::<u64>::new()).key(|views| views.to_be_bytes().to_vec());
+//! # let _ = (clicks, views);
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use highwater_operators::codec::{Decode, Encode};
+
+mod client;
+mod error;
+mod reader;
+mod settings;
+mod sink;
+mod source;
+
+pub use error::KafkaError;
+pub use limits::*;
+pub use reader::KafkaPosition;
+pub use sink::KafkaSink;
+pub use source::{KafkaSource, Tombstones};
+
+/// Every limit of this module: its unit, its default and the reason for it.
+mod limits {
+    use std::time::Duration;
+
+    /// How long a question to the cluster may take in all (partitions of a topic, its first and last offset),
+    /// with tries again: 10 seconds, longer than a broker's restart hides a leader, shorter than patience.
+    pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// How long a sink waits for the acknowledgements of an epoch unless
+    /// [`drain_timeout`](super::KafkaSink::drain_timeout) says otherwise: 60 seconds, longer than a broker takes
+    /// to restart or a partition to change its leader.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// How many records of one writer may wait for their acknowledgement before it is not ready: 50 000, half of
+    /// what a producer queues at most, so that one worker cannot shut out the others.
+    pub const IN_FLIGHT_RECORDS: usize = 50_000;
+
+    /// How much a sink's producer queues, in KiB: 64 MiB in place of librdkafka's 1 GiB, enough for 0.1 s of a
+    /// fast disk. Raise it with the setting `queue.buffering.max.kbytes`.
+    pub const PRODUCER_QUEUE_KIB: u32 = 64 * 1024;
+
+    /// How much is fetched ahead for each partition, in KiB: 8 MiB in place of librdkafka's 64 MiB, because each
+    /// partition has a queue of its own. Raise it with the setting `queued.max.messages.kbytes`.
+    pub const PREFETCH_KIB: u32 = 8 * 1024;
+
+    /// How long fetching rests when a partition's queue is full, in milliseconds: 10 in place of librdkafka's 1000,
+    /// in which a reader empties the queue and then waits: reading 100 MB/s took six times as long. Changed with
+    /// the setting `fetch.queue.backoff.ms`.
+    pub const PREFETCH_LOOK_MS: u32 = 10;
+
+    /// How often a reader that has caught up asks how far it got over offsets without records: at most once a
+    /// second, because the question goes through the client's main thread.
+    pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+}
+
+/// A Kafka cluster, and how to talk to it.
+///
+/// Connects to nothing until a source or sink made from it starts.
+#[derive(Clone)]
+pub struct Kafka {
+    brokers: String,
+    group: Option<String>,
+    settings: BTreeMap<String, String>,
+}
+
+/// Shows names of settings only: their values may be secrets.
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("settings", &self.settings.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl Kafka {
+    /// The cluster that these brokers belong to: `host:port`, several with commas.
+    pub fn at(brokers: impl Into<String>) -> Self {
+        Kafka { brokers: brokers.into(), group: None, settings: BTreeMap::new() }
+    }
+
+    /// Sets any setting of librdkafka: `security.protocol`, `sasl.password`, `compression.codec`. A later value
+    /// replaces an earlier one. Values appear neither in `Debug` nor in errors.
+    ///
+    /// What the guarantees rest on cannot be set to anything else; the source or sink then refuses to start with
+    /// [`KafkaError::Setting`]. For a source: `enable.auto.commit`, `enable.auto.offset.store`,
+    /// `auto.offset.reset`, `isolation.level`, `enable.partition.eof`; for a sink: `enable.idempotence`, `acks`,
+    /// `delivery.report.only.error`, `transactional.id`; for both: `bootstrap.servers` and `group.id`, which have
+    /// methods. A setting that only consumers know is ignored by sinks, and the reverse.
+    ///
+    /// What is set here goes before what this module sets for reasons of size and habit:
+    /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]), `queue.buffering.max.kbytes` ([`PRODUCER_QUEUE_KIB`]),
+    /// `partitioner` (`murmur2_random`: a key goes to the partition where Java's clients put it) and
+    /// `allow.auto.create.topics` (`false`).
+    pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.insert(name.into(), value.into());
+        self
+    }
+
+    /// Names the consumer group whose offsets show how far sources have read: after each committed epoch the
+    /// positions are committed to it, for monitoring. Recovery never reads them, and a failed commit is logged
+    /// and nothing else. Without a name nothing is committed.
+    ///
+    /// Partitions are assigned by the engine: no other consumer may subscribe with this group.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// The records of a topic; only those of committed transactions.
+    pub fn source<T: Send + 'static>(
+        &self,
+        topic: impl Into<String>,
+        codec: impl Decode<T>,
+    ) -> KafkaSource<T> {
+        KafkaSource::new(self.clone(), topic.into(), codec)
+    }
+
+    /// Writes records to a topic, which must exist.
+    pub fn sink<T: 'static>(&self, topic: impl Into<String>, codec: impl Encode<T>) -> KafkaSink<T> {
+        KafkaSink::new(self.clone(), topic.into(), codec)
+    }
+}

@@ -1,0 +1,345 @@
+//! The consumer that the readers of one source share, and what clients report on the side.
+//!
+//! Each partition has a queue of its own, so that readers on different workers do not see each other's records.
+//! Invariant: a queue is taken out of the common one *before* its partition is assigned; librdkafka then never
+//! puts a record into the common queue, where no reader looks for it.
+//!
+//! The client knows neither codecs nor positions' meaning; it asks the cluster and hands out queues.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{ANSWER_TIMEOUT, Kafka, KafkaError};
+
+/// How long a question waits before it is asked again, where the answer was that a leader is not there yet.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many events of the common queue one call serves; a reader calls once per batch.
+const EVENTS_PER_CALL: usize = 4;
+
+/// What a client reported on the side: connections that broke, brokers that are down.
+pub(super) struct Troubles {
+    brokers: String,
+    topic: String,
+    /// Whether the user named a group; if not, what concerns the group is no trouble.
+    group: bool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    last: Option<String>,
+    last_for_good: Option<String>,
+}
+
+impl Troubles {
+    pub(super) fn new(brokers: &str, topic: &str, group: bool) -> Self {
+        Troubles { brokers: brokers.to_owned(), topic: topic.to_owned(), group, seen: Mutex::default() }
+    }
+
+    fn note(&self, code: Option<Code>, reason: &str) {
+        if code == Some(Code::GroupAuthorizationFailed) && !self.group {
+            tracing::debug!(topic = %self.topic, "no access to the group, which is not used: {reason}");
+            return;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.last = Some(reason.to_owned());
+        if code.is_some_and(is_for_good) {
+            seen.last_for_good.get_or_insert_with(|| reason.to_owned());
+        } else {
+            tracing::warn!(brokers = %self.brokers, topic = %self.topic, "Kafka, tried again: {reason}");
+        }
+    }
+
+    /// The last trouble, or this one if there was none.
+    pub(super) fn last_or(&self, otherwise: &str) -> String {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.last.clone().unwrap_or_else(|| otherwise.to_owned())
+    }
+
+    /// Fails if the client cannot go on.
+    pub(super) fn check(&self) -> Result<(), KafkaError> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &seen.last_for_good {
+            None => Ok(()),
+            Some(reason) => Err(KafkaError::Failed {
+                brokers: self.brokers.clone(),
+                topic: self.topic.clone(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+
+    /// What a failed question about the topic means.
+    pub(super) fn explain(&self, code: Option<Code>, otherwise: &str) -> KafkaError {
+        match code {
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::InvalidTopic) => {
+                KafkaError::UnknownTopic { topic: self.topic.clone(), brokers: self.brokers.clone() }
+            }
+            Some(code) if is_for_good(code) => KafkaError::Failed {
+                brokers: self.brokers.clone(),
+                topic: self.topic.clone(),
+                reason: otherwise.to_owned(),
+            },
+            _ => KafkaError::Unreachable {
+                brokers: self.brokers.clone(),
+                topic: self.topic.clone(),
+                within: ANSWER_TIMEOUT,
+                reason: self.last_or(otherwise),
+            },
+        }
+    }
+
+    pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if level as i32 > RDKafkaLogLevel::Warning as i32 {
+            tracing::debug!(topic = %self.topic, "librdkafka {facility}: {message}");
+        } else {
+            tracing::warn!(topic = %self.topic, "librdkafka {facility}: {message}");
+        }
+    }
+
+    pub(super) fn error(&self, error: &ClientError, reason: &str) {
+        self.note(error.rdkafka_error_code(), reason);
+    }
+}
+
+/// Whether trying again cannot help. A wrong password is not among them: a broker that dies during a handshake
+/// is reported in the same way.
+pub(super) fn is_for_good(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Fatal
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::UnsupportedFeature
+    )
+}
+
+/// Whether a partition goes on by itself after this. Everything else might skip records, and is an error.
+pub(super) fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::TimedOutQueue
+            | Code::BrokerDestroy
+            | Code::DestroyBroker
+            | Code::NodeUpdate
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::KafkaStorageError
+            | Code::ThrottlingQuotaExceeded
+            | Code::UnknownBroker
+            | Code::SSL
+            | Code::Authentication
+    )
+}
+
+/// Asks until there is an answer or the time is over.
+pub(super) fn ask<T>(
+    troubles: &Troubles,
+    serve: impl Fn(),
+    mut question: impl FnMut(Duration) -> Result<T, Code>,
+) -> Result<T, KafkaError> {
+    let end = Instant::now() + ANSWER_TIMEOUT;
+    loop {
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let answer = question(left);
+        serve();
+        match answer {
+            Ok(answer) => return Ok(answer),
+            Err(code) if passes(code) && Instant::now() + ASK_AGAIN < end => std::thread::sleep(ASK_AGAIN),
+            Err(code) => return Err(troubles.explain(Some(code), &code.to_string())),
+        }
+    }
+}
+
+/// The partitions of a topic as the cluster names them, without making the topic.
+pub(super) fn partitions_of<C: ClientContext>(
+    client: &rdkafka::client::Client<C>,
+    topic: &str,
+    within: Duration,
+) -> Result<Vec<i32>, Code> {
+    let code = |error: ClientError| error.rdkafka_error_code().unwrap_or(Code::Fail);
+    let metadata = client.fetch_metadata(Some(topic), within).map_err(code)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Err(Code::UnknownTopic);
+    };
+    if let Some(error) = found.error() {
+        return Err(error.into());
+    }
+    if found.partitions().is_empty() {
+        return Err(Code::UnknownTopic);
+    }
+    let mut partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+    partitions.sort_unstable();
+    Ok(partitions)
+}
+
+/// Passes on what a consumer reports.
+pub(super) struct ConsumerReports(Troubles);
+
+impl ClientContext for ConsumerReports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        self.0.error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        tracing::trace!("librdkafka statistics: {}", String::from_utf8_lossy(statistics));
+    }
+}
+
+impl ConsumerContext for ConsumerReports {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(
+                topic = %self.0.topic,
+                "offsets were not committed to the group; monitoring lags, nothing is lost: {error}"
+            );
+        }
+    }
+}
+
+/// The consumer of one source.
+pub(super) struct Client {
+    consumer: Arc<BaseConsumer<ConsumerReports>>,
+    commits: bool,
+}
+
+impl Client {
+    pub(super) fn new(kafka: &Kafka, topic: &str) -> Result<Self, KafkaError> {
+        let commits = kafka.group.is_some();
+        let reports = ConsumerReports(Troubles::new(&kafka.brokers, topic, commits));
+        let consumer =
+            kafka.consumer_settings()?.create_with_context(reports).map_err(|error| kafka.refused(error))?;
+        Ok(Client { consumer: Arc::new(consumer), commits })
+    }
+
+    fn troubles(&self) -> &Troubles {
+        &self.consumer.client().context().0
+    }
+
+    /// The topic's partitions.
+    pub(super) fn partitions(&self) -> Result<Vec<i32>, KafkaError> {
+        let topic = &self.troubles().topic;
+        ask(
+            self.troubles(),
+            || self.drain_events(),
+            |left| partitions_of(self.consumer.client(), topic, left),
+        )
+    }
+
+    /// The first offset of a partition, and the one behind the last that can be read.
+    pub(super) fn range(&self, partition: i32) -> Result<(i64, i64), KafkaError> {
+        let topic = &self.troubles().topic;
+        ask(
+            self.troubles(),
+            || self.drain_events(),
+            |left| {
+                let range = self.consumer.fetch_watermarks(topic, partition, left);
+                range.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail))
+            },
+        )
+    }
+
+    /// Begins to fetch a partition.
+    pub(super) fn assign(
+        &self,
+        partition: i32,
+        offset: i64,
+    ) -> Result<PartitionQueue<ConsumerReports>, KafkaError> {
+        let topic = &self.troubles().topic;
+        let held = self.consumer.assignment().map_err(|error| self.failed(&error.to_string()))?;
+        if held.find_partition(topic, partition).is_some() {
+            return Err(KafkaError::Taken { topic: topic.clone(), partition });
+        }
+        let queue = self.consumer.split_partition_queue(topic, partition);
+        let queue = queue.ok_or_else(|| self.failed("no queue for the partition"))?;
+        let list = self.list(partition, offset)?;
+        self.consumer.incremental_assign(&list).map_err(|error| self.failed(&error.to_string()))?;
+        Ok(queue)
+    }
+
+    /// Stops fetching a partition.
+    pub(super) fn release(&self, partition: i32) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.troubles().topic, partition);
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            tracing::debug!(partition, "the partition was not given back: {error}");
+        }
+    }
+
+    /// The offset behind everything that the partition's queue has given out, records or not.
+    pub(super) fn progress(&self, partition: i32) -> Option<i64> {
+        let positions = self.consumer.position().ok()?;
+        match positions.find_partition(&self.troubles().topic, partition)?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// Serves call-backs and reports without waiting.
+    pub(super) fn serve(&self) -> Result<(), KafkaError> {
+        self.drain_events();
+        self.troubles().check()
+    }
+
+    fn drain_events(&self) {
+        for _ in 0..EVENTS_PER_CALL {
+            if let Some(Ok(_)) = self.consumer.poll(Duration::ZERO) {
+                // Only partitions without a queue of their own would deliver here, and there are none.
+                tracing::error!(topic = %self.troubles().topic, "a record arrived beside its partition's queue");
+                self.troubles().note(Some(Code::Fatal), "a record arrived beside its partition's queue");
+            }
+        }
+    }
+
+    /// Tells the group, if the user named one, how far a partition is read; does not wait for the outcome.
+    pub(super) fn commit(&self, partition: i32, offset: i64) {
+        if !self.commits {
+            return;
+        }
+        let outcome = self.list(partition, offset).and_then(|list| {
+            self.consumer.commit(&list, CommitMode::Async).map_err(|error| self.failed(&error.to_string()))
+        });
+        if let Err(error) = outcome {
+            tracing::warn!("offsets were not committed to the group: {error}");
+        }
+    }
+
+    fn list(&self, partition: i32, offset: i64) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.troubles().topic, partition, Offset::Offset(offset))
+            .map_err(|error| self.failed(&error.to_string()))?;
+        Ok(list)
+    }
+
+    fn failed(&self, reason: &str) -> KafkaError {
+        KafkaError::Failed {
+            brokers: self.troubles().brokers.clone(),
+            topic: self.troubles().topic.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}
