@@ -40,7 +40,8 @@ pub enum JobError {
     },
     /// An epoch did not end in the time that it may take.
     #[error(
-        "an epoch has not ended for {waited:?}: a sink or an operator does not come back; the job stops, and a restart continues from the last committed epoch"
+        "an epoch has not ended for {waited:?}: a sink or an operator does not come back; the job stops, and a \
+            restart continues from the last committed epoch"
     )]
     Stuck {
         /// How long the coordinator waited.

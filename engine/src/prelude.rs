@@ -2,6 +2,11 @@
 
 pub use std::time::Duration;
 
+pub use highwater_connectors::blackhole::Blackhole;
+pub use highwater_connectors::file::File;
+pub use highwater_connectors::generator::Generator;
+pub use highwater_connectors::kafka::Kafka;
+pub use highwater_connectors::stdio::{Stdin, Stdout};
 pub use highwater_operators::aggregate::{Agg, Aggregate};
 pub use highwater_operators::codec::{Decode, Encode, Json, Raw, Text};
 pub use highwater_operators::error::Cause;

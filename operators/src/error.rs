@@ -45,7 +45,8 @@ pub enum RunError {
     },
     /// A record could not be decoded, and the policy is to fail.
     #[error(
-        "{place} met a bad record at {origin}: {reason}; nothing is lost: correct the input or let the source skip or dead-letter bad records, and start again"
+        "{place} met a bad record at {origin}: {reason}; nothing is lost: correct the input or let the source skip \
+            or dead-letter bad records, and start again"
     )]
     BadRecord {
         /// The source.

@@ -170,7 +170,8 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
                 OnBad::Fail => return Err(Fault::BadRecord(bad)),
                 OnBad::DeadLetter => self.out.1.push_untimed(bad, split),
                 OnBad::Skip => {
-                    tracing::warn!(source = %self.place, origin = %bad.origin, reason = %bad.reason, "bad record skipped");
+                    let (origin, reason) = (&bad.origin, &bad.reason);
+                    tracing::warn!(source = %self.place, origin, reason, "bad record skipped");
                     self.counters.skipped.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -10,7 +10,8 @@ use thiserror::Error;
 pub enum StateError {
     /// RocksDB reported an error; the job must stop, because what is on disk may not be what was written.
     #[error(
-        "the state store failed while it was {doing}: {reason}; the job stops, and a restart continues from the last committed epoch"
+        "the state store failed while it was {doing}: {reason}; the job stops, and a restart continues from the \
+            last committed epoch"
     )]
     Store {
         /// What was being done.
@@ -27,7 +28,8 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// Another process works on the state directory.
-    #[error("the state directory {} is in use by another process; stop that one, or give this one a directory of its own", .0.display())]
+    #[error("the state directory {} is in use by another process; stop that one, or give this one a directory of \
+            its own", .0.display())]
     InUse(PathBuf),
     /// The directory was written by a version with another layout.
     #[error("the state directory {} has layout {found}, this version reads layout {expected}", path.display())]
@@ -41,7 +43,8 @@ pub enum StateError {
     },
     /// HW-9: a named state was kept as another type than the program now asks for.
     #[error(
-        "the state `{name}` was kept as `{kept}` and cannot be read as `{asked}`; rename the operator to start it empty, or go back to the old type"
+        "the state `{name}` was kept as `{kept}` and cannot be read as `{asked}`; rename the operator to start it \
+            empty, or go back to the old type"
     )]
     Shape {
         /// The state's name: the operator's, and the handle's behind a slash.

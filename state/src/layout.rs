@@ -98,7 +98,11 @@ mod tests {
         }
 
         #[test]
-        fn nothing_with_the_prefix_lies_behind_it(store in 0u16..u16::MAX, group in 0u16..128, tail in any::<Vec<u8>>()) {
+        fn nothing_with_the_prefix_lies_behind_it(
+            store in 0u16..u16::MAX,
+            group in 0u16..128,
+            tail in any::<Vec<u8>>(),
+        ) {
             let mut row = Vec::new();
             value_prefix(StoreId(store), KeyGroup::new(group), &mut row);
             let end = after_prefix(&row);

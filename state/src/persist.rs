@@ -13,7 +13,8 @@ use crate::error::{Result, StateError};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in state",
     label = "this value would have to survive a restart",
-    note = "state is written to disk: derive `serde::Serialize` and `serde::Deserialize` for the type, and let it own what it holds (no borrowed fields)"
+    note = "state is written to disk: derive `serde::Serialize` and `serde::Deserialize` for the type",
+    note = "the type must own what it holds: no borrowed fields"
 )]
 pub trait Persist: Serialize + DeserializeOwned + Send + 'static {}
 
@@ -27,7 +28,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Persist for T {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "records cannot be grouped by this type",
-    note = "a key needs `Clone`, `Eq`, `serde::Serialize` and `serde::Deserialize`; floating point numbers have no `Eq`: round them to an integer, or use a String"
+    note = "a key needs `Clone`, `Eq`, `serde::Serialize` and `serde::Deserialize`",
+    note = "floating point numbers have no `Eq`: round them to an integer, or make a String of them"
 )]
 pub trait Key: Persist + Clone + Eq {}
 

@@ -71,7 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => proptest::collection::vec(edit(), 0..12).prop_map(Step::Commit),
         2 => (family(), key()).prop_map(|(family, key)| Step::Get(family, key)),
         2 => (family(), proptest::collection::vec(key(), 0..8)).prop_map(|(family, keys)| Step::GetMany(family, keys)),
-        3 => (family(), key(), key(), 0..6usize).prop_map(|(family, from, to, most)| Step::Scan(family, from, to, most)),
+        3 => (family(), key(), key(), 0..6usize).prop_map(|(family, from, to, n)| Step::Scan(family, from, to, n)),
         1 => Just(Step::Reopen),
     ]
 }
