@@ -3,4 +3,5 @@
 pub mod blackhole;
 pub mod file;
 pub mod generator;
+pub mod kafka;
 pub mod stdio;
