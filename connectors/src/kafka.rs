@@ -112,7 +112,8 @@ impl Kafka {
     /// methods. A setting that only consumers know is ignored by sinks, and the reverse.
     ///
     /// What is set here goes before what this module sets for reasons of size and habit:
-    /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]), `queue.buffering.max.kbytes` ([`PRODUCER_QUEUE_KIB`]),
+    /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]),
+    /// `queue.buffering.max.kbytes` ([`PRODUCER_QUEUE_KIB`]),
     /// `partitioner` (`murmur2_random`: a key goes to the partition where Java's clients put it) and
     /// `allow.auto.create.topics` (`false`).
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

@@ -36,7 +36,8 @@ pub(crate) fn without_line_end(line: &[u8]) -> &[u8] {
 /// Why a line above the limit is a bad record.
 pub(crate) fn too_long(bytes: u64, limit: usize) -> String {
     format!(
-        "the line has {bytes} bytes with its line end, more than the {limit} that max_line_bytes allows; its first {START_BYTES} \
+        "the line has {bytes} bytes with its line end, more than the {limit} that max_line_bytes allows; its \
+        first {START_BYTES} \
          bytes at most are kept"
     )
 }

@@ -28,7 +28,8 @@ pub enum KafkaError {
     },
     /// The cluster gave no answer.
     #[error(
-        "the Kafka brokers {brokers} gave no answer about topic `{topic}` within {within:?}: {reason}; is the address right, and does a broker run there?"
+        "the Kafka brokers {brokers} gave no answer about topic `{topic}` within {within:?}: {reason}; is the \
+        address right, and does a broker run there?"
     )]
     Unreachable {
         /// The brokers as they were given.
@@ -68,7 +69,9 @@ pub enum KafkaError {
     },
     /// A position is not in the topic: retention has dropped it, or it is another topic of the same name.
     #[error(
-        "topic `{topic}` partition {partition} has no offset {offset}: it holds {low} to {high}; records in between are lost to this job, so it does not go on by itself: start again without its state, or restore the topic"
+        "topic `{topic}` partition {partition} has no offset {offset}: it holds {low} to {high}; records in \
+        between are lost to this job, so it does not go on by itself: start again without its state, or restore \
+        the topic"
     )]
     OutOfRange {
         /// The topic.
@@ -126,7 +129,8 @@ pub enum KafkaError {
     },
     /// Acknowledgements did not arrive in time.
     #[error(
-        "{open} records for topic `{topic}` were not acknowledged by the Kafka brokers {brokers} within {within:?}: {reason}"
+        "{open} records for topic `{topic}` were not acknowledged by the Kafka brokers {brokers} within \
+        {within:?}: {reason}"
     )]
     Drain {
         /// The brokers as they were given.

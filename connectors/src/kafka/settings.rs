@@ -43,7 +43,8 @@ const FOR_SOURCES: [Needed; 5] = [
     Needed {
         names: &["auto.offset.reset"],
         values: &["error"],
-        why: "an offset that is gone must stop the job and not skip records; where a new job begins is said by `from_earliest` and `from_latest`",
+        why: "an offset that is gone must stop the job and not skip records; where a new job begins is said by \
+        `from_earliest` and `from_latest`",
     },
     Needed {
         names: &["isolation.level"],
