@@ -4,6 +4,7 @@
 //! not happened, after it it has. Then the sinks publish; a crash between the two repeats the publishing at the
 //! next start (`docs/decisions/0003-the-commit-is-one-write.md`).
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -20,13 +21,19 @@ const FINISHED_KEY: &[u8] = b"finished";
 const RECEIPTS: &[u8] = b"receipt/";
 
 /// What a start finds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Found {
     /// The last committed epoch; 0 if there is none.
     pub(crate) committed: Epoch,
     /// Whether all input had been dealt with in it.
     pub(crate) finished: bool,
+    /// The receipts that the backend holds.
+    pub(crate) receipts: Receipts,
 }
+
+/// The keys of the receipts that the backend holds: those of the last epoch that staged anything. The next one
+/// deletes them by name; a range delete per epoch would pile up in RocksDB.
+pub(crate) type Receipts = BTreeSet<Vec<u8>>;
 
 /// Reads what the last run left, and lets every sink publish it again.
 pub(crate) fn recover(graph: &Graph, backend: &dyn Backend) -> Result<Found, JobError> {
@@ -35,7 +42,7 @@ pub(crate) fn recover(graph: &Graph, backend: &dyn Backend) -> Result<Found, Job
         None => Epoch(0),
     };
     let finished = backend.get(Family::Meta, FINISHED_KEY)?.is_some();
-    let receipts = read_receipts(backend)?;
+    let (keys, receipts) = read_receipts(backend)?;
     for (place, sink) in graph.sinks() {
         let own = of_sink(&receipts, place);
         sink.recover(committed, &own).map_err(|cause| RunError::Sink { place: place.clone(), cause })?;
@@ -46,7 +53,7 @@ pub(crate) fn recover(graph: &Graph, backend: &dyn Backend) -> Result<Found, Job
         }
     }
     tracing::info!(%committed, finished, "recovered");
-    Ok(Found { committed, finished })
+    Ok(Found { committed, finished, receipts: keys })
 }
 
 /// Commits an epoch and lets the sinks publish it. `finished` says that all input has been dealt with.
@@ -57,6 +64,7 @@ pub(crate) fn commit(
     epoch: Epoch,
     contributions: Vec<Contribution>,
     finished: bool,
+    kept: &mut Receipts,
 ) -> Result<(), JobError> {
     let mut delta = Delta::default();
     let mut receipts = Vec::new();
@@ -72,9 +80,11 @@ pub(crate) fn commit(
     let mut number = Vec::new();
     persist::encode("epoch", &epoch, &mut number)?;
     delta.put(Family::Meta, layout::EPOCH_KEY, &number);
-    delta.delete_range(Family::Meta, RECEIPTS, &layout::after_prefix(RECEIPTS));
+    std::mem::take(kept).iter().for_each(|key| delta.delete(Family::Meta, key));
     for (worker, sink, receipt) in &receipts {
-        delta.put(Family::Meta, &layout::receipt_key(sink, *worker), receipt);
+        let key = layout::receipt_key(sink, *worker);
+        delta.put(Family::Meta, &key, receipt);
+        kept.insert(key);
     }
     if finished {
         delta.put(Family::Meta, FINISHED_KEY, &number);
@@ -96,16 +106,17 @@ fn of_sink(receipts: &[(String, Vec<u8>)], place: &Place) -> Vec<Vec<u8>> {
     own.map(|(_, receipt)| receipt.clone()).collect()
 }
 
-/// The receipts of the last epoch, in the order of the workers.
-fn read_receipts(backend: &dyn Backend) -> Result<Vec<(String, Vec<u8>)>, JobError> {
-    let mut found = Vec::new();
+/// The receipts of the last epoch and their keys; the receipts in the order of the workers.
+fn read_receipts(backend: &dyn Backend) -> Result<(Receipts, Vec<(String, Vec<u8>)>), JobError> {
+    let (mut keys, mut found) = (Receipts::new(), Vec::new());
     backend.scan(Family::Meta, RECEIPTS, &layout::after_prefix(RECEIPTS), &mut |key, receipt| {
-        let key = String::from_utf8_lossy(&key[RECEIPTS.len()..]).into_owned();
-        if let Some((sink, worker)) = key.rsplit_once('/') {
+        keys.insert(key.to_vec());
+        let name = String::from_utf8_lossy(&key[RECEIPTS.len()..]).into_owned();
+        if let Some((sink, worker)) = name.rsplit_once('/') {
             found.push((sink.to_owned(), worker.parse::<usize>().unwrap_or(0), receipt.to_vec()));
         }
         ControlFlow::Continue(())
     })?;
     found.sort_by_key(|(_, worker, _)| *worker);
-    Ok(found.into_iter().map(|(sink, _, receipt)| (sink, receipt)).collect())
+    Ok((keys, found.into_iter().map(|(sink, _, receipt)| (sink, receipt)).collect()))
 }

@@ -17,7 +17,7 @@ use highwater_state::catalog::Catalog;
 use highwater_state::{Backend, Epoch};
 
 use crate::channels::Waker;
-use crate::commit;
+use crate::commit::{self, Receipts};
 use crate::error::JobError;
 use crate::worker::{News, Order};
 
@@ -77,6 +77,7 @@ pub(crate) struct Coordinator {
     pub(crate) orders: Vec<(Sender<Order>, Waker)>,
     pub(crate) news: Receiver<News>,
     pub(crate) committed: Epoch,
+    pub(crate) receipts: Receipts,
 }
 
 /// How a job ended.
@@ -148,7 +149,8 @@ impl Coordinator {
 
     fn commit(&mut self, ending: Ending, contributions: Vec<Contribution>) -> Result<(), JobError> {
         let Ending { epoch, finished, .. } = ending;
-        commit::commit(&self.graph, &self.backend, &self.catalog, epoch, contributions, finished)?;
+        let Coordinator { graph, backend, catalog, receipts, .. } = self;
+        commit::commit(graph, backend, catalog, epoch, contributions, finished, receipts)?;
         self.committed = epoch;
         self.order(Order::Applied(epoch));
         Ok(())

@@ -156,6 +156,7 @@ impl Job {
             orders,
             news,
             committed: found.committed,
+            receipts: found.receipts,
         };
         let coordinator = spawn("coordinator".to_owned(), move || {
             let outcome = coordinator.run();
