@@ -21,3 +21,8 @@ mod worker;
 pub use highwater_connectors as connectors;
 pub use highwater_operators as operators;
 pub use highwater_state as state;
+
+/// The README's program, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
