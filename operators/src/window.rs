@@ -46,11 +46,12 @@ pub struct WindowedStream<K, T, W, C = EventTime> {
     marker: PhantomData<fn() -> (K, T, C)>,
 }
 
-impl<K: Key, T: Data, C> KeyedStream<K, T, C> {
+impl<K, T: Data, C> KeyedStream<K, T, C> {
     /// Puts the records of each key into windows.
     #[track_caller]
-    pub fn window<W: Windows>(self, windows: W) -> WindowedStream<K, T, W, C>
+    pub fn window<W: Windows>(self, windows: W) -> WindowedStream<K, T, W>
     where
+        K: Key,
         C: HasEventTime,
     {
         let place = here("window", None);

@@ -12,9 +12,9 @@ use crate::error::{Result, StateError};
 /// A value that survives a restart.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in state",
-    label = "this value would have to survive a restart",
-    note = "state is written to disk: derive `serde::Serialize` and `serde::Deserialize` for the type",
-    note = "the type must own what it holds: no borrowed fields"
+    label = "what is kept must implement `serde::Serialize` and `serde::Deserialize`",
+    note = "for a type of your own: `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "state is written to disk: what is kept must own what it holds, `String` and not `&str`"
 )]
 pub trait Persist: Serialize + DeserializeOwned + Send + 'static {}
 
@@ -27,9 +27,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Persist for T {}
 /// `Serialize` do; maps and sets without an order do not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
-    label = "records cannot be grouped by this type",
-    note = "a key needs `Clone`, `Eq`, `serde::Serialize` and `serde::Deserialize`",
-    note = "floating point numbers have no `Eq`: round them to an integer, or make a String of them"
+    label = "a key needs `Clone`, `Eq`, `serde::Serialize` and `serde::Deserialize`",
+    note = "for a type of your own: `#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]`",
+    note = "floating point numbers have no `Eq`: round them to an integer, or make a `String` of them"
 )]
 pub trait Key: Persist + Clone + Eq {}
 

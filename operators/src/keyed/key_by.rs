@@ -13,7 +13,7 @@ use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::{Stream, here};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Groups the records by a key.
     ///
     /// The key is hashed once, here; with several workers each record moves to the worker that owns its key's
@@ -27,7 +27,10 @@ impl<T: Data, C: Clock> Stream<T, C> {
     /// assert_eq!(counts, [("a".to_owned(), 1), ("b".to_owned(), 1), ("a".to_owned(), 2)]);
     /// ```
     #[track_caller]
-    pub fn key_by<K: Key>(self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeyedStream<K, T, C> {
+    pub fn key_by<K: Key>(self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> KeyedStream<K, T, C>
+    where
+        T: Data,
+    {
         let key = Arc::new(key);
         let wire = self.wire.then::<Batch<T>, Outbox<KeyedBatch<K, T>>>(here("key_by", None), move |_| {
             Ok(Box::new(KeyBy { key: Arc::clone(&key) }))

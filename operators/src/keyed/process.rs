@@ -47,7 +47,7 @@ pub trait KeyedOperator<K, T>: 'static {
     }
 }
 
-impl<K: Key, T: Data, C: HasEventTime> KeyedStream<K, T, C> {
+impl<K, T: Data, C> KeyedStream<K, T, C> {
     /// Runs an operator of the user's own.
     ///
     /// `make` is called once per worker and declares the operator's state: each handle has a name, under which
@@ -84,7 +84,11 @@ impl<K: Key, T: Data, C: HasEventTime> KeyedStream<K, T, C> {
         self,
         name: &str,
         make: impl Fn(&mut States<'_, K>) -> P + Send + Sync + 'static,
-    ) -> KeyedStream<K, P::Out, C> {
+    ) -> KeyedStream<K, P::Out>
+    where
+        K: Key,
+        C: HasEventTime,
+    {
         let make = Arc::new(make);
         let place = here("process", Some(name));
         let wire = self.wire.then::<KeyedBatch<K, T>, Outbox<KeyedBatch<K, P::Out>>>(place, move |opening| {

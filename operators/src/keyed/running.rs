@@ -19,7 +19,7 @@ use crate::outbox::Outbox;
 use crate::stream::here;
 use crate::table::Table;
 
-impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
+impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     /// Keeps one value per key: `initial` before the first record, changed by `f` with each.
     ///
     /// ```
@@ -35,7 +35,10 @@ impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
         name: &str,
         initial: impl Fn() -> A + Send + Sync + 'static,
         f: impl Fn(&mut A, T) + Send + Sync + 'static,
-    ) -> Table<K, A, C> {
+    ) -> Table<K, A, C>
+    where
+        K: Key,
+    {
         let update = move |kept: &mut Option<A>, record| f(kept.get_or_insert_with(&initial), record);
         self.running(crate::stream::here("fold", Some(name)), update, A::clone)
     }
@@ -44,6 +47,7 @@ impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
     #[track_caller]
     pub fn reduce(self, name: &str, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Table<K, T, C>
     where
+        K: Key,
         T: Persist + Clone,
     {
         let update = move |kept: &mut Option<T>, record| {
@@ -65,7 +69,10 @@ impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
     /// assert_eq!(stats, [((), (1, 3)), ((), (2, 8))]);
     /// ```
     #[track_caller]
-    pub fn aggregate<A: Aggregate<T>>(self, name: &str, of: impl FnOnce(Agg<T>) -> A) -> Table<K, A::Out, C> {
+    pub fn aggregate<A: Aggregate<T>>(self, name: &str, of: impl FnOnce(Agg<T>) -> A) -> Table<K, A::Out, C>
+    where
+        K: Key,
+    {
         let aggregate = Arc::new(of(Agg::default()));
         let finish = Arc::clone(&aggregate);
         let update = move |kept: &mut Option<A::Acc>, record| {
@@ -76,7 +83,10 @@ impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
 
     /// Counts the records of each key.
     #[track_caller]
-    pub fn count(self, name: &str) -> Table<K, u64, C> {
+    pub fn count(self, name: &str) -> Table<K, u64, C>
+    where
+        K: Key,
+    {
         let update = |kept: &mut Option<u64>, _| *kept = Some(kept.unwrap_or(0) + 1);
         self.running(here("count", Some(name)), update, u64::clone)
     }
@@ -86,7 +96,10 @@ impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
         place: crate::error::Place,
         update: impl Fn(&mut Option<A>, T) + Send + Sync + 'static,
         finish: impl Fn(&A) -> V + Send + Sync + 'static,
-    ) -> Table<K, V, C> {
+    ) -> Table<K, V, C>
+    where
+        K: Key,
+    {
         let (update, finish) = (Arc::new(update), Arc::new(finish));
         let wire = self.wire.then::<KeyedBatch<K, T>, Outbox<KeyedBatch<K, V>>>(place, move |opening| {
             let rows = Rows::<K, A>::open(opening.store::<K, A>(None, Family::Values)?, opening.committed())?;

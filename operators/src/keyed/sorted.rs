@@ -18,7 +18,7 @@ use crate::operator::{Fault, Operator, Progress};
 use crate::outbox::{Outbox, Outputs};
 use crate::stream::{Stream, here};
 
-impl<K: Key, T: Data + Persist, C: HasEventTime> KeyedStream<K, T, C> {
+impl<K, T: Data, C> KeyedStream<K, T, C> {
     /// Puts the records of each key in the order of their event times; equal times stay in the order in which
     /// they came.
     ///
@@ -36,7 +36,12 @@ impl<K: Key, T: Data + Persist, C: HasEventTime> KeyedStream<K, T, C> {
     /// assert_eq!(sorted, [(10, 'a'), (20, 'b'), (30, 'c')]);
     /// ```
     #[track_caller]
-    pub fn sorted(self, name: &str) -> (KeyedStream<K, T, C>, Stream<T, C>) {
+    pub fn sorted(self, name: &str) -> (KeyedStream<K, T>, Stream<T>)
+    where
+        K: Key,
+        T: Persist,
+        C: HasEventTime,
+    {
         let place = here("sorted", Some(name));
         let wire = self.wire.then::<KeyedBatch<K, T>, Out<K, T>>(place, move |opening| {
             let store = opening.store::<K, Vec<T>>(None, Family::Windows)?;

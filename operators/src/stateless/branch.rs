@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::data::{Clock, Data};
+use crate::data::Clock;
 use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::{Stream, here};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Sends each record one of two ways: to the first stream if `first` says yes, else to the second.
     ///
     /// To let two chains take every record, clone the stream.

@@ -1,13 +1,13 @@
 //! `filter`: keeps the records that a closure says yes to.
 
 use crate::batch::Batch;
-use crate::data::{Clock, Data};
+use crate::data::Clock;
 use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::{Stream, here};
 use std::sync::Arc;
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Keeps the records for which `keep` says yes. Works in place; moves nothing between workers.
     ///
     /// ```

@@ -8,7 +8,7 @@ use crate::operator::{Fault, Operator};
 use crate::outbox::{Outbox, Outputs};
 use crate::stream::{Stream, here};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Makes any number of records of each; all have its event time.
     ///
     /// Stops between two records when its output is full, so that memory is bounded by what one record gives.

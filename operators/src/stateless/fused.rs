@@ -10,7 +10,7 @@ use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::{Stream, here};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Runs a chain of iterator adaptors over each batch, compiled as one loop.
     ///
     /// What the chain gives has the event time of the record that it took last, so adaptors that look ahead

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::data::{Clock, Data};
+use crate::data::Clock;
 use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::{Stream, here};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Calls `look` with each record as it passes.
     ///
     /// After a crash records pass again, and so does what `look` does: it is for logs and progress, not for

@@ -8,7 +8,7 @@ use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::{Stream, here};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Makes one record of each; the event time stays.
     ///
     /// ```

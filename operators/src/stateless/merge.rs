@@ -1,12 +1,12 @@
 //! `merge`: several streams of one type into one.
 
 use crate::batch::Batch;
-use crate::data::{Clock, Data};
+use crate::data::Clock;
 use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::{Stream, add_node, here, set_operator};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// The records of both streams, each in its own order; the watermark is the smaller of the two.
     #[track_caller]
     pub fn merge(self, other: Stream<T, C>) -> Stream<T, C> {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use highwater_state::{Epoch, Timestamp};
 
 use crate::batch::{Batch, SplitId};
-use crate::data::{Clock, Data};
+use crate::data::Clock;
 use crate::operator::{Fault, Operator, Progress};
 use crate::signal::SplitStatus;
 use crate::sink::{Publish, Sink, Writer};
 use crate::stream::{Stream, add_node, here, set_operator};
 
-impl<T: Data, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Sends the records to a sink.
     ///
     /// What is visible there and when depends on the sink; those that stage show a record once its epoch is

@@ -62,7 +62,7 @@ pub struct Refused<T> {
     pub reason: String,
 }
 
-impl<T: Data + Clone, C: Clock> Stream<T, C> {
+impl<T: 'static, C: Clock> Stream<T, C> {
     /// Makes one record of each, or refuses it.
     ///
     /// ```
@@ -80,6 +80,7 @@ impl<T: Data + Clone, C: Clock> Stream<T, C> {
         f: impl Fn(T) -> Result<U, E> + Send + Sync + 'static,
     ) -> Tried<U, Refused<T>, C>
     where
+        T: Data + Clone,
         U: Data,
         E: Into<Cause>,
     {

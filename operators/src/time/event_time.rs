@@ -15,7 +15,7 @@ use highwater_state::delta::Family;
 use highwater_state::{Delta, Epoch, Timestamp, layout, persist};
 
 use crate::batch::{Batch, SplitId};
-use crate::data::Data;
+use crate::data::{Data, PointInTime};
 use crate::opening::{NodeOpening, OpenError};
 use crate::operator::{Fault, Operator};
 use crate::outbox::{Outbox, Outputs};
@@ -43,7 +43,7 @@ impl<T: Data> Stream<T, Untimed> {
     /// interpret(topology).expect("runs");
     /// ```
     #[track_caller]
-    pub fn event_time<W: Into<Timestamp>>(
+    pub fn event_time<W: PointInTime>(
         self,
         at: impl Fn(&T) -> W + Send + Sync + 'static,
         out_of_orderness: Duration,
