@@ -6,6 +6,7 @@
 
 mod builtin;
 mod tuple;
+pub(crate) mod update;
 
 use std::marker::PhantomData;
 

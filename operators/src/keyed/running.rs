@@ -10,7 +10,7 @@ use highwater_state::delta::Family;
 use highwater_state::table::{RowRef, Slot, Table as Rows};
 use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
 
-use crate::aggregate::{Agg, Aggregate};
+use crate::aggregate::{Agg, Aggregate, update};
 use crate::batch::KeyedBatch;
 use crate::data::{Clock, Data};
 use crate::keyed::KeyedStream;
@@ -39,8 +39,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     where
         K: Key,
     {
-        let update = move |kept: &mut Option<A>, record| f(kept.get_or_insert_with(&initial), record);
-        self.running(crate::stream::here("fold", Some(name)), update, A::clone)
+        self.running(crate::stream::here("fold", Some(name)), update::fold(initial, f), A::clone)
     }
 
     /// Keeps one record per key: the first, combined by `f` with each that follows.
@@ -50,13 +49,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
         K: Key,
         T: Persist + Clone,
     {
-        let update = move |kept: &mut Option<T>, record| {
-            *kept = Some(match kept.take() {
-                Some(before) => f(before, record),
-                None => record,
-            });
-        };
-        self.running(here("reduce", Some(name)), update, T::clone)
+        self.running(here("reduce", Some(name)), update::reduce(f), T::clone)
     }
 
     /// Keeps aggregates per key: `count sum min max mean`, tuples of them, or your own.
@@ -73,12 +66,8 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     where
         K: Key,
     {
-        let aggregate = Arc::new(of(Agg::default()));
-        let finish = Arc::clone(&aggregate);
-        let update = move |kept: &mut Option<A::Acc>, record| {
-            aggregate.add(kept.get_or_insert_with(|| aggregate.start()), &record);
-        };
-        self.running(here("aggregate", Some(name)), update, move |kept: &A::Acc| finish.finish(kept))
+        let (add, finish) = update::aggregate(of(Agg::default()));
+        self.running(here("aggregate", Some(name)), add, finish)
     }
 
     /// Counts the records of each key.
@@ -87,8 +76,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     where
         K: Key,
     {
-        let update = |kept: &mut Option<u64>, _| *kept = Some(kept.unwrap_or(0) + 1);
-        self.running(here("count", Some(name)), update, u64::clone)
+        self.running(here("count", Some(name)), update::count, u64::clone)
     }
 
     fn running<A: Persist, V: Data>(

@@ -15,7 +15,7 @@ use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
 use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
 
-use crate::aggregate::{Agg, Aggregate};
+use crate::aggregate::{Agg, Aggregate, update};
 use crate::batch::{Batch, KeyedBatch};
 use crate::data::{Data, HasEventTime};
 use crate::error::Place;
@@ -40,8 +40,7 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     /// ```
     #[track_caller]
     pub fn count(self, name: &str) -> Stream<Windowed<K, u64>, C> {
-        let update = |kept: &mut Option<u64>, _| *kept = Some(kept.unwrap_or(0) + 1);
-        self.apply(here("window", Some(name)), update, u64::clone)
+        self.apply(here("window", Some(name)), update::count, u64::clone)
     }
 
     /// Aggregates the records of each key and window: `count sum min max mean`, tuples of them, or your own.
@@ -62,12 +61,8 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
         name: &str,
         of: impl FnOnce(Agg<T>) -> A,
     ) -> Stream<Windowed<K, A::Out>, C> {
-        let aggregate = Arc::new(of(Agg::default()));
-        let finish = Arc::clone(&aggregate);
-        let update = move |kept: &mut Option<A::Acc>, record| {
-            aggregate.add(kept.get_or_insert_with(|| aggregate.start()), &record);
-        };
-        self.apply(here("window", Some(name)), update, move |kept: &A::Acc| finish.finish(kept))
+        let (add, finish) = update::aggregate(of(Agg::default()));
+        self.apply(here("window", Some(name)), add, finish)
     }
 
     /// Folds the records of each key and window into one value: `initial` before the first, changed by `f` with
@@ -79,8 +74,7 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
         initial: impl Fn() -> A + Send + Sync + 'static,
         f: impl Fn(&mut A, T) + Send + Sync + 'static,
     ) -> Stream<Windowed<K, A>, C> {
-        let update = move |kept: &mut Option<A>, record| f(kept.get_or_insert_with(&initial), record);
-        self.apply(here("window", Some(name)), update, A::clone)
+        self.apply(here("window", Some(name)), update::fold(initial, f), A::clone)
     }
 
     /// Combines the records of each key and window two by two, in the order in which they came.
@@ -93,13 +87,7 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     where
         T: Persist + Clone,
     {
-        let update = move |kept: &mut Option<T>, record| {
-            *kept = Some(match kept.take() {
-                Some(before) => f(before, record),
-                None => record,
-            });
-        };
-        self.apply(here("window", Some(name)), update, T::clone)
+        self.apply(here("window", Some(name)), update::reduce(f), T::clone)
     }
 
     fn apply<A: Persist, V: Data>(

@@ -94,12 +94,15 @@ pub struct Value<V> {
     marker: PhantomData<fn() -> V>,
 }
 
-impl<V: Persist> Value<V> {
+impl<V> Value<V> {
     /// The value of the key that the context stands at.
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn get<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<Option<&'c V>> {
+    pub fn get<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<Option<&'c V>>
+    where
+        V: Persist,
+    {
         let (table, slot) = self.row(context)?;
         Ok(table.value(slot))
     }
@@ -109,7 +112,10 @@ impl<V: Persist> Value<V> {
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn get_mut<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<&'c mut Option<V>> {
+    pub fn get_mut<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<&'c mut Option<V>>
+    where
+        V: Persist,
+    {
         let (table, slot) = self.row(context)?;
         Ok(table.value_mut(slot))
     }
@@ -118,7 +124,10 @@ impl<V: Persist> Value<V> {
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn set<K: Key, O>(&self, context: &mut Context<'_, K, O>, value: V) -> Result<()> {
+    pub fn set<K: Key, O>(&self, context: &mut Context<'_, K, O>, value: V) -> Result<()>
+    where
+        V: Persist,
+    {
         *self.get_mut(context)? = Some(value);
         Ok(())
     }
@@ -127,14 +136,20 @@ impl<V: Persist> Value<V> {
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn clear<K: Key, O>(&self, context: &mut Context<'_, K, O>) -> Result<()> {
+    pub fn clear<K: Key, O>(&self, context: &mut Context<'_, K, O>) -> Result<()>
+    where
+        V: Persist,
+    {
         if self.get(context)?.is_some() {
             *self.get_mut(context)? = None;
         }
         Ok(())
     }
 
-    fn row<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<(&'c mut Table<K, V>, Slot)> {
+    fn row<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<(&'c mut Table<K, V>, Slot)>
+    where
+        V: Persist,
+    {
         let (hash, key) = (context.hash, context.key);
         let table = context.tables[self.table].as_any().downcast_mut::<Table<K, V>>();
         let table = table.expect("a handle is used in the operator that declared it");
@@ -146,12 +161,15 @@ impl<V: Persist> Value<V> {
 /// A list per key.
 pub struct List<V>(Value<Vec<V>>);
 
-impl<V: Persist> List<V> {
+impl<V> List<V> {
     /// The list of the key that the context stands at; empty if there is none.
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn get<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<&'c [V]> {
+    pub fn get<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<&'c [V]>
+    where
+        V: Persist,
+    {
         Ok(self.0.get(context)?.map(Vec::as_slice).unwrap_or_default())
     }
 
@@ -159,7 +177,10 @@ impl<V: Persist> List<V> {
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn get_mut<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<&'c mut Vec<V>> {
+    pub fn get_mut<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<&'c mut Vec<V>>
+    where
+        V: Persist,
+    {
         Ok(self.0.get_mut(context)?.get_or_insert_default())
     }
 
@@ -167,7 +188,10 @@ impl<V: Persist> List<V> {
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn clear<K: Key, O>(&self, context: &mut Context<'_, K, O>) -> Result<()> {
+    pub fn clear<K: Key, O>(&self, context: &mut Context<'_, K, O>) -> Result<()>
+    where
+        V: Persist,
+    {
         self.0.clear(context)
     }
 }
@@ -175,12 +199,16 @@ impl<V: Persist> List<V> {
 /// A small ordered map per key.
 pub struct Map<M, V>(Value<BTreeMap<M, V>>);
 
-impl<M: Persist + Ord, V: Persist> Map<M, V> {
+impl<M, V> Map<M, V> {
     /// One entry of the map of the key that the context stands at.
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn get<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>, entry: &M) -> Result<Option<&'c V>> {
+    pub fn get<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>, entry: &M) -> Result<Option<&'c V>>
+    where
+        M: Persist + Ord,
+        V: Persist,
+    {
         Ok(self.0.get(context)?.and_then(|map| map.get(entry)))
     }
 
@@ -188,10 +216,11 @@ impl<M: Persist + Ord, V: Persist> Map<M, V> {
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn get_mut<'c, K: Key, O>(
-        &self,
-        context: &'c mut Context<'_, K, O>,
-    ) -> Result<&'c mut BTreeMap<M, V>> {
+    pub fn get_mut<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<&'c mut BTreeMap<M, V>>
+    where
+        M: Persist + Ord,
+        V: Persist,
+    {
         Ok(self.0.get_mut(context)?.get_or_insert_default())
     }
 
@@ -199,7 +228,11 @@ impl<M: Persist + Ord, V: Persist> Map<M, V> {
     ///
     /// # Errors
     /// If the state store fails.
-    pub fn clear<K: Key, O>(&self, context: &mut Context<'_, K, O>) -> Result<()> {
+    pub fn clear<K: Key, O>(&self, context: &mut Context<'_, K, O>) -> Result<()>
+    where
+        M: Persist + Ord,
+        V: Persist,
+    {
         self.0.clear(context)
     }
 }
