@@ -8,11 +8,16 @@
 //!
 //! - what the table does not hold stands in the backend as it is: a row is let go only when it is unchanged
 //!   since an epoch that the backend has applied ([`Table::applied`]);
+//! - a row that was taken is not read again before the backend has deleted it: all rows up to its time have been
+//!   loaded when it is taken, and none of them is let go until then;
 //! - HW-2: nothing is written but through the delta of a frozen epoch.
 //!
 //! It does not know workers, operators or watermarks. Memory: every row charges the shared
-//! [`TableBudget`]; above it, rows that may be let go are, those first that were not used lately (CLOCK).
+//! [`TableBudget`]; above it, rows that may be let go are, those first that were not used lately (CLOCK). The
+//! search for them costs in proportion to the rows that came in, also while none may go. Slots that nothing needed
+//! for an epoch are given back at its end, if they are most of the table.
 
+use std::cmp::Ordering;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -21,10 +26,11 @@ use hashbrown::HashTable;
 use crate::backend::Backend;
 use crate::budget::TableBudget;
 use crate::delta::{Delta, Family};
-use crate::error::{Result, StateError};
-use crate::hash::{key_hash, with_time};
-use crate::id::{Epoch, KEY_GROUPS, KeyGroup, StoreId};
-use crate::layout::{after_prefix, split_time_row, time_prefix, value_prefix};
+use crate::error::Result;
+use crate::hash::with_time;
+use crate::id::{Epoch, KeyGroup, StoreId};
+use crate::layout::{after_prefix, time_prefix, value_prefix};
+use crate::panes::{Filing, OnDisk, Pins, Taken, row_time};
 use crate::persist::{Key, Persist, decode, encode};
 use crate::time::Timestamp;
 
@@ -84,15 +90,19 @@ pub struct Table<K, V> {
     dirty: Vec<Slot>,
     /// Deleted rows that the backend may still hold, by the epoch that deletes them.
     deleted: Vec<(Epoch, Slot)>,
-    created: Vec<Slot>,
     missing: Vec<Slot>,
-    /// Per key group the earliest row that only the backend holds.
-    earliest_on_disk: Box<[Timestamp]>,
+    pub(crate) on_disk: OnDisk,
+    pub(crate) filing: Filing,
+    pub(crate) pins: Pins,
     applied: Epoch,
     bytes: usize,
     /// The bytes that the shared budget knows of.
     charged: usize,
     hand: usize,
+    /// How many rows eviction may still look at.
+    pub(crate) steps: usize,
+    /// The fewest free slots since the last freeze.
+    least_free: usize,
 }
 
 impl<K: Key, V: Persist> Table<K, V> {
@@ -104,19 +114,22 @@ impl<K: Key, V: Persist> Table<K, V> {
             free: Vec::new(),
             dirty: Vec::new(),
             deleted: Vec::new(),
-            created: Vec::new(),
             missing: Vec::new(),
-            earliest_on_disk: vec![Timestamp::MAX; usize::from(KEY_GROUPS)].into(),
+            on_disk: OnDisk::new(place.groups.clone()),
+            filing: Filing::default(),
+            pins: Pins::default(),
             applied,
             bytes: 0,
             charged: 0,
             hand: 0,
+            steps: 0,
+            least_free: 0,
             place,
         };
         let store = table.place.store.0.to_be_bytes();
         if table.first_row(&store, &after_prefix(&store))?.is_some() {
             for group in table.place.groups.clone() {
-                table.look_for_earliest(KeyGroup::new(group))?;
+                table.look_for_first(KeyGroup::new(group))?;
             }
         }
         Ok(table)
@@ -144,7 +157,7 @@ impl<K: Key, V: Persist> Table<K, V> {
             let wanted = row(number);
             let slot = match self.find(&wanted) {
                 Some(slot) => slot,
-                None => self.insert_absent(&wanted),
+                None => self.insert_unknown(&wanted),
             };
             slots.push(slot);
         }
@@ -180,12 +193,12 @@ impl<K: Key, V: Persist> Table<K, V> {
     /// The value of a row.
     #[inline]
     pub fn value(&self, slot: Slot) -> Option<&V> {
-        self.rows[slot as usize].value.as_ref()
+        self.rows.get(slot as usize)?.value.as_ref()
     }
 
     /// The key of a row, if the slot holds one.
     pub fn key(&self, slot: Slot) -> Option<&K> {
-        self.rows[slot as usize].key.as_ref()
+        self.rows.get(slot as usize)?.key.as_ref()
     }
 
     /// The time of a row.
@@ -193,13 +206,9 @@ impl<K: Key, V: Persist> Table<K, V> {
         self.rows[slot as usize].time
     }
 
-    /// The slots created by the calls of [`resolve`](Table::resolve) since the last call of this.
-    pub(crate) fn take_created(&mut self, into: &mut Vec<Slot>) {
-        into.append(&mut self.created);
-    }
-
     /// Writes what changed since the last freeze into the delta; from here on the changes belong to `epoch`.
     pub fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
+        self.filing = Filing::default();
         let dirty = std::mem::take(&mut self.dirty);
         for &slot in &dirty {
             if self.rows[slot as usize].dirty {
@@ -208,38 +217,34 @@ impl<K: Key, V: Persist> Table<K, V> {
         }
         self.dirty = dirty;
         self.dirty.clear();
-        self.created.clear();
+        self.pins.freeze(epoch);
+        self.shrink();
         self.settle();
         Ok(())
     }
 
-    /// Takes a row out, without any trace in the next delta; the caller deletes it from the backend with the
-    /// range that it lies in. Says whether the backend may hold it.
-    pub(crate) fn take(&mut self, slot: Slot) -> Option<(K, V, bool)> {
+    /// Takes a row out, without any trace in the next delta; the caller deletes it from the backend, if that
+    /// holds it, and has loaded every row up to its time.
+    pub(crate) fn take(&mut self, slot: Slot) -> Option<Taken<K, V>> {
         let row = &mut self.rows[slot as usize];
-        // A deleted row stays, so that the next delta deletes it in the backend too.
-        let value = row.value.take()?;
-        let key = row.key.take()?;
-        let persisted = row.persisted;
+        let (key, value) = (row.key.take()?, row.value.take());
+        let taken = Taken { key, hash: row.hash, value, persisted: row.persisted };
+        self.pins.taking = self.pins.taking.max(Some(row.time));
         self.release(slot);
-        Some((key, value, persisted))
+        Some(taken)
     }
 
-    /// Loads every row up to `time` that only the backend holds.
-    pub(crate) fn load_through(&mut self, time: Timestamp) -> Result<()> {
-        for number in self.place.groups.clone() {
-            let earliest = self.earliest_on_disk[usize::from(number)];
-            if earliest <= time {
-                self.load_group(KeyGroup::new(number), time)?;
-            }
+    /// Puts a row that was found in the backend into the table, unless it is there, changed or not.
+    pub(crate) fn insert_loaded(&mut self, row: &RowRef<'_, K>, value: V, encoded: usize) {
+        if self.find(row).is_none() {
+            let slot = self.insert_absent(row);
+            self.fill(slot, value, encoded);
         }
-        Ok(())
     }
 
-    /// The earliest time of a row that only the backend holds; [`Timestamp::MAX`] if there is none.
-    pub(crate) fn earliest_on_disk(&self) -> Timestamp {
-        let groups = usize::from(self.place.groups.start)..usize::from(self.place.groups.end);
-        self.earliest_on_disk[groups].iter().copied().min().unwrap_or(Timestamp::MAX)
+    /// How many rows the table has slots for.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.rows.len()
     }
 
     /// Where the table's rows are filed.
@@ -250,16 +255,19 @@ impl<K: Key, V: Persist> Table<K, V> {
     /// Tells the table that the backend has applied everything up to `epoch`.
     pub fn applied(&mut self, epoch: Epoch) {
         self.applied = epoch;
+        self.pins.applied(epoch);
         let mut deleted = std::mem::take(&mut self.deleted);
         deleted.retain(|&(at, slot)| {
             let row = &self.rows[slot as usize];
             let still_deleted = row.changed == at && row.value.is_none() && !row.dirty;
             if at <= epoch && still_deleted && row.key.is_some() {
-                self.release(slot);
+                self.let_go(slot);
             }
             at > epoch
         });
         self.deleted = deleted;
+        // Once around to mark what is not used, once more to let it go.
+        self.steps = 2 * self.rows.len();
         self.settle();
     }
 
@@ -287,11 +295,9 @@ impl<K: Key, V: Persist> Table<K, V> {
         slot
     }
 
-    /// The top bits of a key's hash are its group, and the same for many keys of one worker; hash tables use
-    /// the top bits too, hence the rotation.
     #[inline]
     fn index_hash(&self, hash: u64, time: Timestamp) -> u64 {
-        if self.ordered() { with_time(hash, time.as_millis()) } else { hash.rotate_left(32) }
+        spread_hash(hash, time, self.ordered())
     }
 
     fn insert_absent(&mut self, wanted: &RowRef<'_, K>) -> Slot {
@@ -307,12 +313,17 @@ impl<K: Key, V: Persist> Table<K, V> {
             value: None,
         };
         let slot = self.insert(row);
-        let group = KeyGroup::of_hash(wanted.hash);
-        if self.earliest_on_disk[usize::from(group.number())] <= wanted.time {
-            self.missing.push(slot);
-        }
         if self.ordered() {
-            self.created.push(slot);
+            self.filing.created.push((slot, wanted.time));
+        }
+        slot
+    }
+
+    /// As [`insert_absent`](Table::insert_absent), of a row that the backend may hold.
+    fn insert_unknown(&mut self, wanted: &RowRef<'_, K>) -> Slot {
+        let slot = self.insert_absent(wanted);
+        if self.on_disk.may_hold(KeyGroup::of_hash(wanted.hash), wanted.time) {
+            self.missing.push(slot);
         }
         slot
     }
@@ -320,8 +331,10 @@ impl<K: Key, V: Persist> Table<K, V> {
     fn insert(&mut self, row: Row<K, V>) -> Slot {
         let hash = self.index_hash(row.hash, row.time);
         self.bytes += Self::ROW_BYTES + row.heap as usize;
+        self.steps += STEPS_PER_ROW;
         let slot = match self.free.pop() {
             Some(slot) => {
+                self.least_free = self.least_free.min(self.free.len());
                 self.rows[slot as usize] = row;
                 slot
             }
@@ -330,11 +343,8 @@ impl<K: Key, V: Persist> Table<K, V> {
                 Slot::try_from(self.rows.len() - 1).expect("a table holds fewer than 2^32 rows")
             }
         };
-        let (rows, ordered) = (&self.rows, self.place.family != Family::Values);
-        self.index.insert_unique(hash, slot, |&slot| {
-            let row = &rows[slot as usize];
-            if ordered { with_time(row.hash, row.time.as_millis()) } else { row.hash.rotate_left(32) }
-        });
+        let (rows, ordered) = (&self.rows, self.ordered());
+        self.index.insert_unique(hash, slot, |&slot| spread(&rows[slot as usize], ordered));
         slot
     }
 
@@ -353,8 +363,21 @@ impl<K: Key, V: Persist> Table<K, V> {
     #[cold]
     fn fetch_missing(&mut self) -> Result<()> {
         let missing = std::mem::take(&mut self.missing);
+        let fetched = self.fetch(&missing);
+        if fetched.is_err() {
+            // They are not known to be absent.
+            missing.iter().for_each(|&slot| self.release(slot));
+            let rows = &self.rows;
+            self.filing.created.retain(|&(slot, _)| rows[slot as usize].key.is_some());
+        }
+        self.missing = missing;
+        self.missing.clear();
+        fetched
+    }
+
+    fn fetch(&mut self, missing: &[Slot]) -> Result<()> {
         let mut keys = Vec::with_capacity(missing.len());
-        for &slot in &missing {
+        for &slot in missing {
             let row = &self.rows[slot as usize];
             let mut bytes = Vec::new();
             let key = row.key.as_ref().expect("a missing row was just inserted with its key");
@@ -369,8 +392,6 @@ impl<K: Key, V: Persist> Table<K, V> {
                 self.fill(slot, value, key.len() + bytes.len());
             }
         }
-        self.missing = missing;
-        self.missing.clear();
         Ok(())
     }
 
@@ -379,7 +400,7 @@ impl<K: Key, V: Persist> Table<K, V> {
         row.value = Some(value);
         row.persisted = true;
         row.heap = u32::try_from(encoded).unwrap_or(u32::MAX);
-        self.bytes += encoded;
+        self.bytes += row.heap as usize;
     }
 
     fn freeze_row(&mut self, slot: Slot, epoch: Epoch, delta: &mut Delta) -> Result<()> {
@@ -405,7 +426,7 @@ impl<K: Key, V: Persist> Table<K, V> {
                 return Ok(());
             }
             None => {
-                self.release(slot);
+                self.let_go(slot);
                 return Ok(());
             }
         }
@@ -415,6 +436,14 @@ impl<K: Key, V: Persist> Table<K, V> {
         (row.heap, row.dirty, row.changed) = (heap, false, epoch);
         row.persisted = row.value.is_some();
         Ok(())
+    }
+
+    /// As [`release`](Table::release), of a row that may be filed in a pane.
+    fn let_go(&mut self, slot: Slot) {
+        if self.ordered() {
+            self.filing.released.push((slot, self.rows[slot as usize].time));
+        }
+        self.release(slot);
     }
 
     /// Frees the slot; the row must not be needed to shadow one in the backend.
@@ -431,7 +460,7 @@ impl<K: Key, V: Persist> Table<K, V> {
     }
 
     /// Tells the shared budget what changed, and lets rows go if it is exceeded.
-    fn make_room(&mut self) {
+    pub(crate) fn make_room(&mut self) {
         self.settle();
         let over = self.place.budget.over();
         if over > 0 {
@@ -439,62 +468,24 @@ impl<K: Key, V: Persist> Table<K, V> {
         }
     }
 
-    fn settle(&mut self) {
+    /// Tells the shared budget what changed.
+    pub(crate) fn settle(&mut self) {
         let budget = &self.place.budget;
-        if self.bytes > self.charged {
-            budget.charge(self.bytes - self.charged);
-        } else {
-            budget.release(self.charged - self.bytes);
+        match self.bytes.cmp(&self.charged) {
+            Ordering::Equal => return,
+            Ordering::Greater => budget.charge(self.bytes - self.charged),
+            Ordering::Less => budget.release(self.charged - self.bytes),
         }
         self.charged = self.bytes;
     }
 
-    fn load_group(&mut self, group: KeyGroup, time: Timestamp) -> Result<()> {
-        let mut found: Vec<(Timestamp, K, V, usize)> = Vec::new();
-        let mut next = Timestamp::MAX;
-        let mut failed = Ok(());
-        let (from, to) = self.group_rows(group, self.earliest_on_disk[usize::from(group.number())]);
-        let name = &self.place.name;
-        self.place.backend.scan(self.place.family, &from, &to, &mut |row, value| {
-            let decoded = row_time(name, row).and_then(|(at, key)| {
-                if at > time {
-                    next = at;
-                    return Ok(false);
-                }
-                found.push((at, decode(name, key)?, decode(name, value)?, row.len() + value.len()));
-                Ok(true)
-            });
-            match decoded {
-                Ok(true) => ControlFlow::Continue(()),
-                Ok(false) => ControlFlow::Break(()),
-                Err(error) => {
-                    failed = Err(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        failed?;
-        self.earliest_on_disk[usize::from(group.number())] = next;
-        for (time, key, value, encoded) in found {
-            let hash = key_hash(&key);
-            let row = RowRef { hash, time, key: &key };
-            if self.find(&row).is_none() {
-                let slot = self.insert_absent(&row);
-                self.fill(slot, value, encoded);
-            }
-        }
-        self.missing.clear();
-        Ok(())
-    }
-
-    fn look_for_earliest(&mut self, group: KeyGroup) -> Result<()> {
+    fn look_for_first(&mut self, group: KeyGroup) -> Result<()> {
         let (from, to) = self.group_rows(group, Timestamp::MIN);
-        let first = self.first_row(&from, &to)?;
-        self.earliest_on_disk[usize::from(group.number())] = match first {
-            None => Timestamp::MAX,
-            Some(_) if !self.ordered() => Timestamp::MIN,
-            Some(row) => row_time(&self.place.name, &row)?.0,
-        };
+        if let Some(row) = self.first_row(&from, &to)? {
+            let ordered = self.ordered();
+            let time = if ordered { row_time(&self.place.name, &row)?.0 } else { Timestamp::MIN };
+            self.on_disk.let_go(group, time);
+        }
         Ok(())
     }
 
@@ -508,7 +499,7 @@ impl<K: Key, V: Persist> Table<K, V> {
     }
 
     /// The range of the group's rows, from a time on where they are ordered by time.
-    fn group_rows(&self, group: KeyGroup, from: Timestamp) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn group_rows(&self, group: KeyGroup, from: Timestamp) -> (Vec<u8>, Vec<u8>) {
         let mut prefix = Vec::new();
         value_prefix(self.place.store, group, &mut prefix);
         let end = after_prefix(&prefix);
@@ -519,40 +510,86 @@ impl<K: Key, V: Persist> Table<K, V> {
         (prefix, end)
     }
 
-    /// Lets go of up to `bytes` bytes of rows that the backend holds as they are, looking at each row once.
+    /// Lets go of about `bytes` bytes of rows that the backend holds as they are.
     #[cold]
     fn evict(&mut self, bytes: usize) {
         let goal = self.bytes.saturating_sub(bytes);
-        for _ in 0..self.rows.len() {
-            if self.bytes <= goal {
-                break;
-            }
-            self.hand = (self.hand + 1) % self.rows.len();
+        let taken = self.pins.through();
+        self.steps = self.steps.min(2 * self.rows.len());
+        while self.bytes > goal && self.steps > 0 {
+            self.steps -= 1;
+            self.hand = if self.hand + 1 < self.rows.len() { self.hand + 1 } else { 0 };
             let row = &mut self.rows[self.hand];
-            // The end of time is also the mark of a group without rows on disk, so such a row stays.
-            let pinned = row.dirty || row.changed > self.applied || row.time == Timestamp::MAX;
-            if row.key.is_none() || pinned {
-                continue;
-            }
-            if std::mem::take(&mut row.used) {
+            if row.key.is_none() || row.dirty || row.changed > self.applied || std::mem::take(&mut row.used) {
                 continue;
             }
             if row.persisted {
-                let group = usize::from(KeyGroup::of_hash(row.hash).number());
-                self.earliest_on_disk[group] = self.earliest_on_disk[group].min(row.time);
+                let time = row.time;
+                if Some(time) <= taken || self.pins.reading == Some(time) {
+                    continue;
+                }
+                self.on_disk.let_go(KeyGroup::of_hash(row.hash), time);
             }
-            self.release(self.hand as Slot);
+            self.let_go(self.hand as Slot);
         }
         self.settle();
     }
+
+    /// Gives the slots back that nothing needed since the last freeze, if they are most of the table. Rows move
+    /// out of them; nothing is dirty now.
+    fn shrink(&mut self) {
+        let idle = std::mem::replace(&mut self.least_free, self.free.len());
+        if idle < FEWEST_GIVEN_BACK || idle < self.rows.len() / 4 * 3 {
+            return;
+        }
+        let keep = self.rows.len() - idle;
+        self.free.retain(|&slot| (slot as usize) < keep);
+        for from in keep..self.rows.len() {
+            let row = &self.rows[from];
+            if row.key.is_none() {
+                continue;
+            }
+            let (hash, time) = (self.index_hash(row.hash, row.time), row.time);
+            let to = self.free.pop().expect("there are fewer rows than slots that were needed");
+            if let Some(slot) = self.index.find_mut(hash, |&slot| slot as usize == from) {
+                *slot = to;
+            }
+            self.rows.swap(from, to as usize);
+            if self.ordered() {
+                self.filing.moved.push((from as Slot, to, time));
+            }
+        }
+        self.rows.truncate(keep);
+        let waits = |row: &Row<K, V>| row.key.is_some() && row.value.is_none() && row.changed > self.applied;
+        let rows = self.rows.iter().zip(0..);
+        self.deleted = rows.filter(|(row, _)| waits(row)).map(|(row, slot)| (row.changed, slot)).collect();
+        self.rows.shrink_to_fit();
+        for slots in [&mut self.free, &mut self.dirty, &mut self.missing] {
+            slots.shrink_to(keep);
+        }
+        let (rows, ordered) = (&self.rows, self.ordered());
+        self.index.shrink_to(keep, |&slot| spread(&rows[slot as usize], ordered));
+        self.least_free = self.free.len();
+    }
 }
 
-fn row_time<'a>(name: &str, row: &'a [u8]) -> Result<(Timestamp, &'a [u8])> {
-    split_time_row(row).ok_or_else(|| StateError::Row {
-        name: name.to_owned(),
-        reason: format!("its key has {} bytes, too few for a row ordered by time", row.len()),
-    })
+/// The top bits of a key's hash are its group, and the same for many keys of one worker; hash tables use the top
+/// bits too, hence the rotation.
+#[inline]
+fn spread_hash(hash: u64, time: Timestamp, ordered: bool) -> u64 {
+    if ordered { with_time(hash, time.as_millis()) } else { hash.rotate_left(32) }
 }
+
+fn spread<K, V>(row: &Row<K, V>, ordered: bool) -> u64 {
+    spread_hash(row.hash, row.time, ordered)
+}
+
+/// How many rows eviction may look at for each row that comes in. If it is too few to find what may go, because
+/// most may not, the table grows over its limit by a part of what may not go, and not further.
+const STEPS_PER_ROW: usize = 8;
+
+/// Fewer slots than this are not worth the moving of rows.
+const FEWEST_GIVEN_BACK: usize = 64;
 
 impl<K, V> Drop for Table<K, V> {
     fn drop(&mut self) {
