@@ -87,6 +87,12 @@ impl<B> Inputs<B> {
         Inputs { edges: edges.collect(), next: 0, watermark: Timestamp::MIN, idle: false }
     }
 
+    /// Says that the edge brings no records, ever: it does not hold back the watermark until it has said so
+    /// itself. Without this a late record could come before the first signal of such an edge, and be on time.
+    pub(crate) fn brings_nothing(&mut self, number: usize) {
+        self.edges[number].watermark = Timestamp::MAX;
+    }
+
     /// The next signal of the joined edges, if there is one now. Takes the edges in turn.
     pub fn receive(&mut self) -> Option<Signal<B>> {
         let count = self.edges.len();
@@ -210,6 +216,16 @@ mod tests {
         assert_eq!(inputs.receive(), None, "the edge that came back holds the minimum");
         edge[1].deliver(at(12));
         assert_eq!(inputs.receive(), Some(at(12)));
+    }
+
+    #[test]
+    fn an_edge_that_brings_nothing_does_not_hold_the_watermark_before_it_has_spoken() {
+        let (mut edge, mut inputs) = edges(2);
+        inputs.brings_nothing(1);
+        edge[0].deliver(at(10));
+        assert_eq!(inputs.receive(), Some(at(10)));
+        edge[1].deliver(Signal::Watermark(Timestamp::MAX));
+        assert_eq!(inputs.receive(), None);
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl NodeOpening<'_> {
     /// The inputs of the node, all joined.
     pub(crate) fn inputs<B: Records>(&mut self) -> Inputs<B> {
         let mut edges: Vec<Box<dyn Receive<B>>> = Vec::new();
+        let mut silent = Vec::new();
         for (input, port) in self.graph.nodes[self.number].inputs.iter().enumerate() {
             let local = self.edges.remove(&(self.number, input)).expect("a node is opened after its inputs");
             let local = local.downcast::<LocalEdge<B>>();
@@ -136,11 +137,32 @@ impl NodeOpening<'_> {
             if self.exchange::<B>(*port).is_some() {
                 let edge = EdgeId { to: self.number, input };
                 for from in self.others() {
+                    if !self.may_bring_records(*port, from) {
+                        silent.push(edges.len());
+                    }
                     edges.push(Box::new(RemoteEdge(self.worker.transport.receiver(edge, from))));
                 }
             }
         }
-        Inputs::new(edges)
+        let mut inputs = Inputs::new(edges);
+        silent.into_iter().for_each(|edge| inputs.brings_nothing(edge));
+        inputs
+    }
+
+    /// Whether a worker can have records at a port: it reads a split above it, or there is an exchange above.
+    fn may_bring_records(&self, port: Port, worker: usize) -> bool {
+        let workers = self.worker.workers;
+        let splits = |node: usize| self.worker.splits.get(&node).map_or(0, Vec::len);
+        let exchanged = |port: &Port| self.graph.ports.get(port).is_some_and(|plan| plan.exchange.is_some());
+        let mut look_at = vec![port.node];
+        while let Some(node) = look_at.pop() {
+            let inputs = &self.graph.nodes[node].inputs;
+            if (0..splits(node)).any(|split| split % workers == worker) || inputs.iter().any(exchanged) {
+                return true;
+            }
+            look_at.extend(inputs.iter().map(|port| port.node));
+        }
+        false
     }
 
     fn others(&self) -> impl Iterator<Item = usize> {

@@ -115,10 +115,11 @@ struct Process<K, P> {
 }
 
 impl<K: Key, P> Process<K, P> {
-    /// Fires the timers up to `through`; `Again` if the output is full before all have fired.
+    /// Fires the timers up to `through`; `Again` if `heed_room` and the output is full before all have fired.
     fn fire<T, O>(
         &mut self,
         through: Timestamp,
+        heed_room: bool,
         out: &mut Outbox<KeyedBatch<K, O>>,
     ) -> Result<Progress, Fault>
     where
@@ -126,7 +127,7 @@ impl<K: Key, P> Process<K, P> {
         O: 'static,
     {
         while let Some(time) = self.timers.due(through)? {
-            if !out.has_room() {
+            if heed_room && !out.has_room() {
                 return Ok(Progress::Again);
             }
             let mut due = std::mem::take(&mut self.due);
@@ -139,6 +140,7 @@ impl<K: Key, P> Process<K, P> {
                     hash,
                     time,
                     watermark,
+                    overdue: false,
                     tables: &mut self.tables,
                     timers: &mut self.timers,
                     out,
@@ -179,24 +181,24 @@ where
                     hash,
                     time,
                     watermark,
+                    overdue: false,
                     tables: &mut self.tables,
                     timers: &mut self.timers,
                     out,
                 };
                 self.operator.on_record(value, &mut context).map_err(Fault::Failed)?;
                 done += 1;
+                if context.overdue {
+                    // Before the next record, as if each came in a batch of its own; and without a look at the
+                    // room, because they belong to this one.
+                    self.fire(watermark, false, out)?;
+                }
             }
         }
         if values.len() > 0 {
             let times = records.times[done..].to_vec();
             let records = crate::batch::Batch { values: values.collect(), times, split };
             *batch = KeyedBatch { keys: keys[done..].to_vec(), hashes: hashes[done..].to_vec(), records };
-        }
-        // Timers that were set at or behind the watermark fire now.
-        let through = self.watermark.get();
-        while self.timers.due(through)?.is_some() {
-            self.fire(through, out)?;
-            out.flush();
         }
         Ok(())
     }
@@ -206,7 +208,7 @@ where
         watermark: Timestamp,
         out: &mut Outbox<KeyedBatch<K, P::Out>>,
     ) -> Result<Progress, Fault> {
-        let progress = self.fire(watermark, out)?;
+        let progress = self.fire(watermark, true, out)?;
         if progress == Progress::Done {
             self.watermark.rise(watermark);
         }
@@ -262,6 +264,56 @@ mod tests {
             context.emit((*context.key(), records));
             Ok(())
         }
+    }
+
+    /// Sets a timer at the time of each record, and emits how many records there were since the last one fired.
+    struct AtOnce {
+        records: Value<u64>,
+    }
+
+    impl KeyedOperator<char, char> for AtOnce {
+        type Out = u64;
+
+        fn on_record(&mut self, _: char, context: &mut Context<'_, char, u64>) -> Result<(), Cause> {
+            *self.records.get_mut(context)?.get_or_insert(0) += 1;
+            let time = context.time();
+            Ok(context.set_timer(time)?)
+        }
+
+        fn on_timer(&mut self, _: Timestamp, context: &mut Context<'_, char, u64>) -> Result<(), Cause> {
+            let records = self.records.get_mut(context)?.take().unwrap_or(0);
+            (0..3).for_each(|_| context.emit(records));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_timer_that_is_due_when_it_is_set_fires_before_the_next_record_also_where_the_output_is_full() {
+        let late: Vec<(i64, char)> = (0..400).map(|_| (5, 'a')).collect();
+        let topology = crate::topology::Topology::new("overdue");
+        let sink = crate::memory::Memory::sink();
+        let records = [(100, 'z')].into_iter().chain(late);
+        topology
+            .source("records", crate::memory::Memory::source(records))
+            .event_time(|record| at(record.0), std::time::Duration::ZERO)
+            .map(|(_, letter)| letter)
+            .key_by(|letter| *letter)
+            .process("at-once", |states| AtOnce { records: states.value("records") })
+            .values()
+            .sink("sink", sink.clone());
+        let graph = topology.finish().expect("a topology");
+        let backend: Arc<dyn highwater_state::Backend> =
+            Arc::new(highwater_state::backend::memory::MemoryBackend::default());
+        let limits = crate::limits::Limits { edge_batches: 1, ..Default::default() };
+        let mut flow = crate::interpret::open(&graph, &backend, Epoch(0), limits).expect("opens");
+        let contribution = loop {
+            flow.step(Timestamp::MIN, &crate::task::FullSpeed).expect("runs");
+            if flow.is_exhausted() {
+                break crate::interpret::end_epoch(&mut flow, Epoch(1), true).expect("ends");
+            }
+        };
+        crate::interpret::publish(&graph, Epoch(1), &contribution).expect("publishes");
+        assert_eq!(sink.take(), vec![1; 3 * 401]);
     }
 
     #[test]

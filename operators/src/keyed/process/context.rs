@@ -15,6 +15,8 @@ pub struct Context<'a, K, O> {
     pub(crate) hash: u64,
     pub(crate) time: Timestamp,
     pub(crate) watermark: Timestamp,
+    /// A timer was set that is due already.
+    pub(crate) overdue: bool,
     pub(crate) tables: &'a mut [Box<dyn StateTable<K>>],
     pub(crate) timers: &'a mut Panes<K, ()>,
     pub(crate) out: &'a mut Outbox<KeyedBatch<K, O>>,
@@ -41,12 +43,13 @@ impl<K: Key, O: 'static> Context<'_, K, O> {
         self.out.push_keyed(self.key.clone(), self.hash, record, self.time);
     }
 
-    /// Sets a timer of this key. It fires when the watermark reaches `at`, or at once if it has; a second one of
+    /// Sets a timer of this key. It fires when the watermark reaches `at`, or right after this call if it has; a second one of
     /// the same time changes nothing. It survives a restart.
     ///
     /// # Errors
     /// If the state store fails.
     pub fn set_timer(&mut self, at: Timestamp) -> Result<()> {
+        self.overdue |= at <= self.watermark;
         self.timer(at, Some(()))
     }
 
