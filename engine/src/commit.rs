@@ -69,7 +69,11 @@ pub(crate) fn commit(
     let mut delta = Delta::default();
     let mut receipts = Vec::new();
     for (worker, contribution) in contributions.into_iter().enumerate() {
-        delta.append(&contribution.delta);
+        if delta.is_empty() {
+            delta = contribution.delta;
+        } else {
+            delta.append(&contribution.delta);
+        }
         receipts.extend(contribution.receipts.into_iter().map(|(sink, receipt)| (worker, sink, receipt)));
     }
     catalog.take_changes(&mut delta);

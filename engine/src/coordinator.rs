@@ -140,8 +140,8 @@ impl Coordinator {
         Known {
             ending,
             due: since >= self.interval,
-            // Not at once again: rows are let go when the workers next ask for some, not by the commit itself.
-            short_of_memory: self.budget.over() > 0 && since >= self.interval / 10,
+            // Not at once again: rows are let go when the workers hear of the commit, not by the commit itself.
+            short_of_memory: self.budget.is_short() && since >= self.interval / 100,
             stopping: self.stop.load(Ordering::Relaxed),
             exhausted: exhausted.iter().all(|&exhausted| exhausted),
         }

@@ -25,7 +25,7 @@ use crate::commit;
 use crate::config::Config;
 use crate::coordinator::{Coordinator, Outcome};
 use crate::error::JobError;
-use crate::pace::Bucket;
+use crate::pace::{Bucket, WithinMemory};
 use crate::report::{NodeReport, Report};
 use crate::shutdown::Signals;
 use crate::worker::{self, News, Order};
@@ -69,8 +69,8 @@ impl Job {
     }
 
     /// Keeps state in this directory, which is created if need be and belongs to one process at a time. A job
-    /// that is started again on it continues from the last committed epoch. Without it state is in memory and
-    /// lost with the process.
+    /// that is started again on it continues from the last committed epoch. Without it state is in memory,
+    /// bounded by nothing but what the machine has, and lost with the process.
     pub fn state(mut self, directory: impl Into<PathBuf>) -> Job {
         self.config.state = Some(directory.into());
         self
@@ -83,7 +83,9 @@ impl Job {
         self
     }
 
-    /// Bytes of memory for state, cache and write buffers of all workers together; 512 MiB unless said.
+    /// Bytes of memory for state, cache and write buffers of all workers together, where there is a state
+    /// directory; 512 MiB unless said, at least 32 MiB. What one epoch may change is an eighth of it: sources wait
+    /// while it is exceeded.
     pub fn memory(mut self, bytes: usize) -> Job {
         self.config.memory = bytes;
         self
@@ -227,7 +229,8 @@ fn open_state(
 ) -> Result<(Arc<dyn Backend>, Arc<TableBudget>), JobError> {
     Ok(match &config.state {
         Some(directory) => (Arc::new(RocksDbBackend::open(directory, memory)?), memory.tables()),
-        None => (Arc::new(MemoryBackend::new()), memory.tables()),
+        // Nothing can be let go to a disk that there is not.
+        None => (Arc::new(MemoryBackend::new()), Arc::new(TableBudget::new(usize::MAX))),
     })
 }
 
@@ -262,6 +265,7 @@ impl Workers {
             Some(rate) => Arc::new(Bucket::new(rate)),
             None => Arc::new(FullSpeed),
         };
+        let pace = Arc::new(WithinMemory { pace, budget: Arc::clone(&self.budget) });
         let (news_sender, news) = unbounded();
         let shared = Arc::new(self);
         let mut orders = Vec::with_capacity(count);

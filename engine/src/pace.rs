@@ -1,9 +1,10 @@
-//! How fast sources may read: a bucket that fills with time, shared by all workers.
+//! How fast sources may read: as a bucket fills with time, and only while there is memory for what they change.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use highwater_operators::task::Pace;
+use highwater_state::budget::TableBudget;
 
 /// At most `rate` records a second, with bursts of at most a twentieth of it.
 pub(crate) struct Bucket {
@@ -33,6 +34,22 @@ impl Pace for Bucket {
 
     fn give_back(&self, unused: usize) {
         self.content.lock().unwrap_or_else(PoisonError::into_inner).0 += unused as f64;
+    }
+}
+
+/// Reads nothing while the tables can take no more changes before a commit.
+pub(crate) struct WithinMemory {
+    pub(crate) pace: Arc<dyn Pace + Send + Sync>,
+    pub(crate) budget: Arc<TableBudget>,
+}
+
+impl Pace for WithinMemory {
+    fn take(&self, wanted: usize) -> usize {
+        if self.budget.is_exhausted() { 0 } else { self.pace.take(wanted) }
+    }
+
+    fn give_back(&self, unused: usize) {
+        self.pace.give_back(unused);
     }
 }
 

@@ -6,9 +6,13 @@
 //!
 //! | part | share | what lies in it |
 //! | --- | --- | --- |
-//! | tables | 1/2 | decoded values in the typed tables of all workers |
-//! | block cache | 1/2 | blocks, indexes and filters read from disk, and the write buffers |
-//! | write buffers | 1/4, inside the block cache | committed rows that are not in files yet |
+//! | tables | 1/2 | decoded values in the typed tables of all workers, of them changed since the last commit at most a quarter |
+//! | commit | 1/4 | what an epoch changed, encoded, and RocksDB's write of it |
+//! | block cache | 1/4 | blocks, indexes and filters read from disk, and the write buffers |
+//! | write buffers | 1/8, inside the block cache | committed rows that are not in files yet |
+//!
+//! What is changed can be let go only after a commit. So an epoch ends early when half of what may be changed is,
+//! and sources are not read while all of it is ([`TableBudget::is_exhausted`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -24,7 +28,8 @@ const MIB: usize = 1024 * 1024;
 ///
 /// let budget = MemoryBudget::default();
 /// assert_eq!(budget.total_bytes(), 512 * 1024 * 1024);
-/// assert_eq!(budget.block_cache_bytes() + budget.table_bytes(), budget.total_bytes());
+/// let parts = [budget.block_cache_bytes(), budget.commit_bytes(), budget.table_bytes()];
+/// assert_eq!(parts.iter().sum::<usize>(), budget.total_bytes());
 /// assert!(MemoryBudget::of(1024).is_err());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +66,12 @@ impl MemoryBudget {
 
     /// RocksDB's part, in bytes: blocks, indexes, filters and the write buffers.
     pub fn block_cache_bytes(&self) -> usize {
-        self.total / 2
+        self.total / 4
+    }
+
+    /// The part of what an epoch changed while it is committed, in bytes.
+    pub fn commit_bytes(&self) -> usize {
+        self.total / 4
     }
 
     /// The write buffers' part of [`block_cache_bytes`](Self::block_cache_bytes), in bytes.
@@ -71,7 +81,7 @@ impl MemoryBudget {
 
     /// The part of the typed tables, in bytes.
     pub fn table_bytes(&self) -> usize {
-        self.total - self.block_cache_bytes()
+        self.total - self.block_cache_bytes() - self.commit_bytes()
     }
 
     /// A fresh account of [`table_bytes`](Self::table_bytes), for all tables of all workers.
@@ -94,13 +104,14 @@ impl Default for MemoryBudget {
 #[derive(Debug)]
 pub struct TableBudget {
     used: AtomicUsize,
+    changed: AtomicUsize,
     limit: usize,
 }
 
 impl TableBudget {
     /// An empty account with a limit in bytes.
     pub fn new(limit: usize) -> Self {
-        TableBudget { used: AtomicUsize::new(0), limit }
+        TableBudget { used: AtomicUsize::new(0), changed: AtomicUsize::new(0), limit }
     }
 
     /// Notes that a table holds `bytes` bytes more.
@@ -112,11 +123,34 @@ impl TableBudget {
     /// Notes that a table holds `bytes` bytes less; what was never charged is not subtracted.
     #[inline]
     pub fn release(&self, bytes: usize) {
-        let before = self.used.fetch_sub(bytes, Relaxed);
-        if before < bytes {
-            debug_assert!(false, "released {bytes} bytes of {before}");
-            self.used.fetch_add(bytes - before, Relaxed);
-        }
+        subtract(&self.used, bytes);
+    }
+
+    /// Notes that `bytes` bytes more have been changed since the last commit that a table knows of.
+    #[inline]
+    pub fn charge_changed(&self, bytes: usize) {
+        self.changed.fetch_add(bytes, Relaxed);
+    }
+
+    /// Notes that `bytes` bytes less are changed: they are committed.
+    #[inline]
+    pub fn release_changed(&self, bytes: usize) {
+        subtract(&self.changed, bytes);
+    }
+
+    /// What may be changed between two commits, in bytes.
+    pub fn changed_limit(&self) -> usize {
+        self.limit / 4
+    }
+
+    /// Whether the epoch should end now, because only a commit makes room.
+    pub fn is_short(&self) -> bool {
+        self.over() > 0 || self.changed.load(Relaxed) > self.changed_limit() / 2
+    }
+
+    /// Whether no more may be changed before the next commit: sources wait.
+    pub fn is_exhausted(&self) -> bool {
+        self.over() > 0 || self.changed.load(Relaxed) > self.changed_limit()
     }
 
     /// What is held now, in bytes.
@@ -136,6 +170,14 @@ impl TableBudget {
     }
 }
 
+fn subtract(from: &AtomicUsize, bytes: usize) {
+    let before = from.fetch_sub(bytes, Relaxed);
+    if before < bytes {
+        debug_assert!(false, "released {bytes} bytes of {before}");
+        from.fetch_add(bytes - before, Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +186,7 @@ mod tests {
     fn the_parts_are_the_whole() {
         for total in [MemoryBudget::MIN_BYTES, MemoryBudget::MIN_BYTES + 1, MemoryBudget::DEFAULT_BYTES] {
             let budget = MemoryBudget::of(total).expect("large enough");
-            assert_eq!(budget.block_cache_bytes() + budget.table_bytes(), total);
+            assert_eq!(budget.block_cache_bytes() + budget.commit_bytes() + budget.table_bytes(), total);
             assert!(budget.write_buffer_bytes() < budget.block_cache_bytes());
         }
     }
@@ -153,6 +195,19 @@ mod tests {
     fn too_little_is_refused_with_both_numbers() {
         let refused = MemoryBudget::of(MemoryBudget::MIN_BYTES - 1).expect_err("one byte too few");
         assert!(matches!(refused, StateError::Limit { found: 33_554_431, limit: 33_554_432, .. }));
+    }
+
+    #[test]
+    fn an_epoch_ends_early_at_half_of_what_may_be_changed_and_sources_wait_at_all_of_it() {
+        let tables = TableBudget::new(400);
+        tables.charge_changed(50);
+        assert!(!tables.is_short());
+        tables.charge_changed(1);
+        assert!(tables.is_short() && !tables.is_exhausted());
+        tables.charge_changed(50);
+        assert!(tables.is_exhausted());
+        tables.release_changed(101);
+        assert!(!tables.is_short());
     }
 
     #[test]

@@ -17,7 +17,8 @@
 //! search for them costs in proportion to the rows that came in, also while none may go. Slots that nothing needed
 //! for an epoch are given back at its end, if they are most of the table.
 
-use std::cmp::Ordering;
+mod account;
+
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::layout::{after_prefix, time_prefix, value_prefix};
 use crate::panes::{Filing, OnDisk, Pins, Taken, row_time};
 use crate::persist::{Key, Persist, decode, encode};
 use crate::time::Timestamp;
+use account::Account;
 
 /// Where a table's rows are filed, and what it shares with other tables.
 #[derive(Clone)]
@@ -96,8 +98,7 @@ pub struct Table<K, V> {
     pub(crate) pins: Pins,
     applied: Epoch,
     bytes: usize,
-    /// The bytes that the shared budget knows of.
-    charged: usize,
+    account: Account,
     hand: usize,
     /// How many rows eviction may still look at.
     pub(crate) steps: usize,
@@ -120,7 +121,7 @@ impl<K: Key, V: Persist> Table<K, V> {
             pins: Pins::default(),
             applied,
             bytes: 0,
-            charged: 0,
+            account: Account::new(Arc::clone(&place.budget)),
             hand: 0,
             steps: 0,
             least_free: 0,
@@ -209,13 +210,14 @@ impl<K: Key, V: Persist> Table<K, V> {
     /// Writes what changed since the last freeze into the delta; from here on the changes belong to `epoch`.
     pub fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
         self.filing = Filing::default();
-        let dirty = std::mem::take(&mut self.dirty);
+        let (dirty, before) = (std::mem::take(&mut self.dirty), delta.bytes());
         for &slot in &dirty {
             if self.rows[slot as usize].dirty {
                 self.freeze_row(slot, epoch, delta)?;
             }
         }
         self.dirty = dirty;
+        self.account.freeze(epoch, self.dirty.len(), delta.bytes() - before);
         self.dirty.clear();
         self.pins.freeze(epoch);
         self.shrink();
@@ -255,6 +257,7 @@ impl<K: Key, V: Persist> Table<K, V> {
     /// Tells the table that the backend has applied everything up to `epoch`.
     pub fn applied(&mut self, epoch: Epoch) {
         self.applied = epoch;
+        self.account.applied(epoch);
         self.pins.applied(epoch);
         let mut deleted = std::mem::take(&mut self.deleted);
         deleted.retain(|&(at, slot)| {
@@ -268,7 +271,7 @@ impl<K: Key, V: Persist> Table<K, V> {
         self.deleted = deleted;
         // Once around to mark what is not used, once more to let it go.
         self.steps = 2 * self.rows.len();
-        self.settle();
+        self.make_room();
     }
 
     /// How many rows the table holds in memory, absent ones that were asked for included.
@@ -462,7 +465,7 @@ impl<K: Key, V: Persist> Table<K, V> {
     /// Tells the shared budget what changed, and lets rows go if it is exceeded.
     pub(crate) fn make_room(&mut self) {
         self.settle();
-        let over = self.place.budget.over();
+        let over = self.account.over();
         if over > 0 {
             self.evict(over);
         }
@@ -470,13 +473,7 @@ impl<K: Key, V: Persist> Table<K, V> {
 
     /// Tells the shared budget what changed.
     pub(crate) fn settle(&mut self) {
-        let budget = &self.place.budget;
-        match self.bytes.cmp(&self.charged) {
-            Ordering::Equal => return,
-            Ordering::Greater => budget.charge(self.bytes - self.charged),
-            Ordering::Less => budget.release(self.charged - self.bytes),
-        }
-        self.charged = self.bytes;
+        self.account.settle(self.bytes, self.dirty.len());
     }
 
     fn look_for_first(&mut self, group: KeyGroup) -> Result<()> {
@@ -590,9 +587,3 @@ const STEPS_PER_ROW: usize = 8;
 
 /// Fewer slots than this are not worth the moving of rows.
 const FEWEST_GIVEN_BACK: usize = 64;
-
-impl<K, V> Drop for Table<K, V> {
-    fn drop(&mut self) {
-        self.place.budget.release(self.charged);
-    }
-}
