@@ -19,6 +19,9 @@ pub struct SplitId {
     pub index: u32,
 }
 
+/// The index of what a source announces on a worker that reads none of its splits.
+pub(crate) const NO_SPLIT: u32 = u32::MAX;
+
 /// Some records of one stream, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch<T> {

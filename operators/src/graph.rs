@@ -5,7 +5,7 @@
 //! no cycle.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -158,6 +158,24 @@ impl Graph {
             consumers.extend(inputs.filter(|(_, from)| **from == port).map(|(input, _)| (number, input)));
         }
         consumers
+    }
+
+    /// Whether any way from one node down to another leads over an exchange.
+    pub(crate) fn exchange_between(&self, above: usize, below: usize) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut look_at = vec![(below, false)];
+        while let Some((node, crossed)) = look_at.pop() {
+            if node == above && crossed {
+                return true;
+            }
+            let ports = self.nodes[node].inputs.iter();
+            let further = ports.map(|port| {
+                let plan = self.ports.get(port);
+                (port.node, crossed || plan.is_some_and(|plan| plan.exchange.is_some()))
+            });
+            look_at.extend(further.filter(|&step| seen.insert(step)));
+        }
+        false
     }
 
     /// The numbers of the nodes above this one at which split signals begin.

@@ -16,7 +16,7 @@ use highwater_state::error::Result as StateResult;
 use highwater_state::shape::shape_of;
 use highwater_state::{Backend, Epoch, Key, KeyGroup, Persist, persist, table};
 
-use crate::batch::Records;
+use crate::batch::{NO_SPLIT, Records, SplitId};
 use crate::edge::{Deliver, Inputs, LocalEdge, Receive, local_edge};
 use crate::error::{Place, RunError};
 use crate::exchange::{EdgeId, Exchange, ExchangeEdge, RemoteEdge, Transport};
@@ -163,6 +163,30 @@ impl NodeOpening<'_> {
             look_at.extend(inputs.iter().map(|port| port.node));
         }
         false
+    }
+
+    /// The splits whose status reaches this node: those of the origins above that are read by this worker, or by
+    /// any worker where there is an exchange in between.
+    pub(crate) fn splits_heard_of(&self, origins: &[usize]) -> Vec<SplitId> {
+        let workers = self.worker.workers;
+        let mut heard_of = Vec::new();
+        for &origin in origins {
+            let source = origin as u32;
+            let exchanged = self.graph.exchange_between(origin, self.number);
+            for worker in (0..workers).filter(|&worker| exchanged || worker == self.worker.worker) {
+                let Some(splits) = self.worker.splits.get(&origin) else {
+                    heard_of.push(SplitId { source, index: worker as u32 });
+                    continue;
+                };
+                let before = heard_of.len();
+                let own = (worker..splits.len()).step_by(workers);
+                heard_of.extend(own.map(|index| SplitId { source, index: index as u32 }));
+                if heard_of.len() == before {
+                    heard_of.push(SplitId { source, index: NO_SPLIT });
+                }
+            }
+        }
+        heard_of
     }
 
     fn others(&self) -> impl Iterator<Item = usize> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use highwater_state::delta::Family;
 use highwater_state::{Delta, Epoch, Persist, Timestamp, layout, persist};
 
-use crate::batch::{Batch, SplitId};
+use crate::batch::{Batch, NO_SPLIT, SplitId};
 use crate::error::{Place, RunError};
 use crate::graph::Counters;
 use crate::node::at_place;
@@ -93,7 +93,7 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
             last_epoch: opening.committed(),
             ended: false,
             counters: opening.counters(),
-            id: SplitId { source: node, index: u32::MAX },
+            id: SplitId { source: node, index: NO_SPLIT },
         })
     }
 

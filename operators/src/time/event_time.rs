@@ -70,8 +70,8 @@ struct SplitWatermark {
 struct SplitClock {
     lag: Duration,
     splits: Vec<SplitWatermark>,
-    /// Nodes whose splits have not been announced; until they are, the minimum is unknown.
-    silent: Vec<u32>,
+    /// Splits that have not been announced yet; until they are, the minimum is unknown.
+    silent: Vec<SplitId>,
     emitted: Timestamp,
     kept: Vec<(SplitId, Timestamp)>,
     names: Vec<(SplitId, Vec<u8>)>,
@@ -97,7 +97,7 @@ impl SplitClock {
                 names.push((id, key));
             }
         }
-        let silent = above.iter().map(|&origin| origin as u32).collect();
+        let silent = opening.splits_heard_of(&above);
         Ok(SplitClock { lag, splits: Vec::new(), silent, emitted: Timestamp::MIN, kept, names })
     }
 
@@ -185,7 +185,7 @@ impl<T: 'static, W: Into<Timestamp>, F: Fn(&T) -> W> Operator<Batch<T>, Outbox<B
         out: &mut Outbox<Batch<T>>,
     ) -> Result<(), Fault> {
         self.clock.split(split).status = status;
-        self.clock.silent.retain(|&silent| silent != split.source);
+        self.clock.silent.retain(|&silent| silent != split);
         self.clock.advance(out);
         Ok(())
     }
@@ -233,9 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_has_not_spoken_holds_the_beginning_of_time() {
+    fn a_split_that_has_not_spoken_holds_the_beginning_of_time() {
         let mut clock = clock(&[(0, SplitStatus::Active, 30)]);
-        clock.silent.push(7);
+        clock.silent.push(SplitId { source: 0, index: 1 });
         assert_eq!(clock.minimum(None), Some(Timestamp::MIN));
     }
 

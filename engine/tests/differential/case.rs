@@ -1,0 +1,229 @@
+//! Random records and random topologies over them.
+//!
+//! Every stream of a case carries the same record type, so that stages compose freely. [`legal`] takes out what
+//! has no single right answer: an order of arrival that nothing fixes, or lateness that depends on how the
+//! splits were interleaved.
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// What flows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rec {
+    pub split: u8,
+    pub key: u8,
+    pub at: i64,
+    pub value: i64,
+}
+
+/// What reaches the sink: which output it came from, and the record.
+pub type Out = (u8, Rec);
+
+/// How records are grouped.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys {
+    /// All in one group.
+    One,
+    /// By the record's key; records of several splits meet.
+    Number(u8),
+    /// By split and key: the order within a group is fixed by HW-4.
+    SplitAndNumber(u8),
+}
+
+/// A verb with state.
+#[derive(Clone, Copy, Debug)]
+pub enum Keyed {
+    Count,
+    Aggregate,
+    Fold,
+    Reduce,
+    Window { size: u16, offset: u16, lateness: u16, with_late: bool, of: WindowOf },
+    Sorted { with_late: bool },
+    Process { size: u16 },
+}
+
+/// What is made of a window.
+#[derive(Clone, Copy, Debug)]
+pub enum WindowOf {
+    Count,
+    Aggregate,
+    Fold,
+    Reduce,
+}
+
+/// One step of a chain.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    Filter(i64),
+    Map(i64),
+    FlatMap(i64),
+    Fused(i64),
+    Inspect,
+    Skip(i64),
+    DeadLetter(i64),
+    BranchMerge(i64),
+    CloneMerge(i64),
+    /// The stream so far goes to the sink, too.
+    Tap,
+    Keyed(Keys, Keyed),
+}
+
+/// A topology and its input.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub splits: Vec<Vec<Rec>>,
+    /// How many of the splits belong to a second source.
+    pub second: usize,
+    /// Whether the two sources are merged before they get event time.
+    pub merge_untimed: bool,
+    pub lag: u64,
+    pub stages: Vec<Stage>,
+}
+
+impl Case {
+    pub fn records(&self) -> usize {
+        self.splits.iter().map(Vec::len).sum()
+    }
+}
+
+fn keys() -> impl Strategy<Value = Keys> {
+    prop_oneof![Just(Keys::One), (1u8..7).prop_map(Keys::Number), (1u8..7).prop_map(Keys::SplitAndNumber),]
+}
+
+fn keyed() -> impl Strategy<Value = Keyed> {
+    let of = prop_oneof![
+        Just(WindowOf::Count),
+        Just(WindowOf::Aggregate),
+        Just(WindowOf::Fold),
+        Just(WindowOf::Reduce)
+    ];
+    let lateness = prop_oneof![Just(0u16), 0u16..40];
+    let window = (1u16..60, 0u16..70, lateness, any::<bool>(), of);
+    prop_oneof![
+        1 => Just(Keyed::Count),
+        1 => Just(Keyed::Aggregate),
+        1 => Just(Keyed::Fold),
+        1 => Just(Keyed::Reduce),
+        4 => window.prop_map(|(size, offset, lateness, with_late, of)| {
+            Keyed::Window { size, offset, lateness, with_late, of }
+        }),
+        2 => any::<bool>().prop_map(|with_late| Keyed::Sorted { with_late }),
+        2 => (1u16..60).prop_map(|size| Keyed::Process { size }),
+    ]
+}
+
+fn stage() -> impl Strategy<Value = Stage> {
+    prop_oneof![
+        1 => (2i64..6).prop_map(Stage::Filter),
+        1 => (0i64..9).prop_map(Stage::Map),
+        1 => (1i64..4).prop_map(Stage::FlatMap),
+        1 => (2i64..6).prop_map(Stage::Fused),
+        1 => Just(Stage::Inspect),
+        1 => (2i64..6).prop_map(Stage::Skip),
+        1 => (2i64..6).prop_map(Stage::DeadLetter),
+        1 => (2i64..4).prop_map(Stage::BranchMerge),
+        1 => (2i64..4).prop_map(Stage::CloneMerge),
+        1 => Just(Stage::Tap),
+        6 => (keys(), keyed()).prop_map(|(keys, keyed)| Stage::Keyed(keys, keyed)),
+    ]
+}
+
+/// One split: `(step, how far behind, key, value)` become records in the order of arrival.
+fn split(most: usize, disorder: i64) -> impl Strategy<Value = Vec<Rec>> {
+    let step = prop_oneof![6 => Just(0i64), 6 => 1i64..6, 1 => 10i64..120];
+    let behind = prop_oneof![Just(0i64), 0..disorder + 1];
+    let record = (step, behind, 0u8..6, 0i64..1000);
+    (-300i64..100, prop::collection::vec(record, 0..most)).prop_map(|(start, records)| {
+        let mut now = start;
+        let records = records.into_iter().map(|(step, behind, key, value)| {
+            now += step;
+            Rec { split: 0, key, at: now - behind, value }
+        });
+        records.collect()
+    })
+}
+
+fn case(
+    splits: impl Strategy<Value = Vec<Vec<Rec>>>,
+    lag: impl Strategy<Value = u64>,
+    late: bool,
+) -> impl Strategy<Value = Case> {
+    let stages = prop::collection::vec(stage(), 1..6);
+    (splits, lag, stages, any::<prop::sample::Index>(), any::<bool>()).prop_map(
+        move |(mut splits, lag, stages, second, merge_untimed)| {
+            for (number, split) in splits.iter_mut().enumerate() {
+                split.iter_mut().for_each(|record| record.split = number as u8);
+            }
+            let several = splits.len() > 1;
+            let second = if several { second.index(splits.len()) } else { 0 };
+            let start = Known { late, ordered: true, fresh: second == 0 || merge_untimed, times_fixed: true };
+            Case { stages: legal(stages, start), splits, second, merge_untimed, lag }
+        },
+    )
+}
+
+/// Several splits, and no record behind the watermark.
+pub fn calm(most: usize) -> impl Strategy<Value = Case> {
+    let disorder = 30;
+    case(prop::collection::vec(split(most, disorder), 1..5), disorder as u64..60, false)
+}
+
+/// One split, with records behind the watermark.
+pub fn late(most: usize) -> impl Strategy<Value = Case> {
+    case(prop::collection::vec(split(most, 60), 1), 0u64..40, true)
+}
+
+/// What is known of the stream at one point of the chain.
+#[derive(Clone, Copy)]
+struct Known {
+    /// There may be records behind the watermark.
+    late: bool,
+    /// The records of one split come in its order.
+    ordered: bool,
+    /// No exchange and no merge so far: a late record meets the same watermark in every run.
+    fresh: bool,
+    /// Which record has which time is the same in every run.
+    times_fixed: bool,
+}
+
+/// Takes out or replaces the stages whose result the interleaving of splits and workers would decide.
+fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
+    let mut kept = Vec::new();
+    for stage in stages {
+        match stage {
+            Stage::BranchMerge(_) | Stage::CloneMerge(_) => {
+                known.ordered = false;
+                known.fresh = false;
+                kept.push(stage);
+            }
+            Stage::Keyed(keys, keyed) => kept.extend(legal_keyed(keys, keyed, &mut known)),
+            _ => kept.push(stage),
+        }
+    }
+    kept
+}
+
+fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
+    let in_order = known.ordered && (known.late || matches!(keys, Keys::SplitAndNumber(_)));
+    let by_time = known.times_fixed && (!known.late || known.fresh);
+    let keyed = match keyed {
+        Keyed::Aggregate | Keyed::Fold | Keyed::Reduce if !in_order => Keyed::Count,
+        Keyed::Window { size, offset, lateness, with_late, of: WindowOf::Fold | WindowOf::Reduce }
+            if !in_order =>
+        {
+            Keyed::Window { size, offset, lateness, with_late, of: WindowOf::Aggregate }
+        }
+        Keyed::Sorted { .. } if !in_order => return None,
+        other => other,
+    };
+    match keyed {
+        Keyed::Count | Keyed::Aggregate | Keyed::Fold | Keyed::Reduce => known.times_fixed &= in_order,
+        _ if !by_time => return None,
+        Keyed::Window { lateness, .. } => known.late &= lateness > 0,
+        Keyed::Sorted { .. } => known.late = false,
+        Keyed::Process { .. } => {}
+    }
+    known.ordered = false;
+    known.fresh = false;
+    Some(Stage::Keyed(keys, keyed))
+}
