@@ -157,6 +157,14 @@ impl Delta {
         })
     }
 
+    /// Orders the changes from number `from` on by family and key; they must be of different rows. A store that
+    /// takes rows in the order of their keys takes them several times faster.
+    pub fn sort_from(&mut self, from: usize) {
+        let bytes = &self.bytes;
+        let key = |entry: &Entry| (entry.family, &bytes[entry.start..entry.middle]);
+        self.entries[from..].sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    }
+
     /// How many changes there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -55,6 +55,17 @@ impl<T> Iterator for FusedRecords<T> {
         Some(value)
     }
 
+    #[inline]
+    fn fold<B, F: FnMut(B, T) -> B>(self, init: B, mut f: F) -> B {
+        match self.taken {
+            None => self.values.fold(init, f),
+            Some(taken) => self.values.fold(init, |folded, value| {
+                taken.set(taken.get() + 1);
+                f(folded, value)
+            }),
+        }
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.values.size_hint()
     }
@@ -72,18 +83,22 @@ where
     fn on_batch(&mut self, batch: &mut Batch<T>, out: &mut Outbox<Batch<U>>) -> Result<(), Fault> {
         let values = std::mem::take(&mut batch.values).into_iter();
         if batch.times.is_empty() {
-            let made = (self.chain)(FusedRecords { values, taken: None }).collect();
+            let mut made = Vec::with_capacity(values.len());
+            // `for_each`, and not a loop: it lets the chain run as one `fold` over the batch.
+            (self.chain)(FusedRecords { values, taken: None }).for_each(|value| made.push(value));
             out.send(Batch { values: made, times: Vec::new(), split: batch.split });
             return Ok(());
         }
         let times = std::mem::take(&mut batch.times);
         let taken = Rc::new(Cell::new(0));
         let records = FusedRecords { values, taken: Some(Rc::clone(&taken)) };
-        let mut made = Batch::default();
-        for value in (self.chain)(records) {
-            made.values.push(value);
-            made.times.push(times[taken.get().max(1) - 1]);
-        }
+        let (mut values_made, mut times_made) =
+            (Vec::with_capacity(times.len()), Vec::with_capacity(times.len()));
+        (self.chain)(records).for_each(|value| {
+            values_made.push(value);
+            times_made.push(times[taken.get().max(1) - 1]);
+        });
+        let made = Batch { values: values_made, times: times_made, split: batch.split };
         out.send(made);
         Ok(())
     }
