@@ -43,8 +43,11 @@ impl<K: Key, O: 'static> Context<'_, K, O> {
         self.out.push_keyed(self.key.clone(), self.hash, record, self.time);
     }
 
-    /// Sets a timer of this key. It fires when the watermark reaches `at`, or right after this call if it has; a second one of
-    /// the same time changes nothing. It survives a restart.
+    /// Sets a timer of this key. It fires when the watermark reaches `at`, or right after this call if it has; a
+    /// second one of the same time changes nothing. It survives a restart.
+    ///
+    /// How far the watermark has come when a record arrives depends on how records are batched: a record may meet a
+    /// timer of an earlier time that has not fired yet. Compare with [`time`](Context::time) what depends on it.
     ///
     /// # Errors
     /// If the state store fails.
