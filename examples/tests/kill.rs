@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use highwater_examples::clickstream::log_line;
-use program::{Program, lines_of, same};
+use program::{Program, lines_of, same, wait_for_lines};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -207,10 +207,12 @@ fn the_comparison_notices_starts_that_do_not_go_on_where_the_last_one_ended() {
     let mut all = Vec::new();
     for number in 0..3 {
         let name = format!("life-{number}");
-        let life = if number < 2 { scene.took.mul_f64(0.7) } else { Duration::from_secs(60) };
         let program = scene.program(&name, &name, 1);
         if number < 2 {
-            live_for(&program, life, SIGKILL).expect("it runs or is killed");
+            let mut child = program.start();
+            wait_for_lines(&mut child, &scene.output(&name), 10);
+            child.kill().expect("it was started");
+            child.wait().expect("it was started");
         } else {
             program.succeeds();
         }
