@@ -6,7 +6,7 @@
 //!
 //! | part | share | what lies in it |
 //! | --- | --- | --- |
-//! | tables | 1/2 | decoded values in the typed tables of all workers, of them changed since the last commit at most a quarter |
+//! | tables | 1/2 | decoded values in the typed tables of all workers; at most a quarter changed since a commit |
 //! | commit | 1/4 | what an epoch changed, encoded, and RocksDB's write of it |
 //! | block cache | 1/4 | blocks, indexes and filters read from disk, and the write buffers |
 //! | write buffers | 1/8, inside the block cache | committed rows that are not in files yet |
