@@ -98,6 +98,14 @@ impl Job {
         self
     }
 
+    /// How long an epoch may take from its barrier to its commit before the job ends with
+    /// [`JobError::Stuck`]; 5 min unless said. A sink that does not come back holds a job that is asked to stop
+    /// for as long.
+    pub fn epoch_timeout(mut self, timeout: Duration) -> Job {
+        self.config.epoch_timeout = timeout;
+        self
+    }
+
     /// Reads at most this many records a second, over all sources; as fast as possible unless said.
     pub fn rate(mut self, records_per_second: u64) -> Job {
         self.config.rate = Some(records_per_second);

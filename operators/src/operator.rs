@@ -1,6 +1,6 @@
 //! What an operator must do.
 //!
-//! An operator is called once per batch, never once per record, by a [`node`](crate::node) that owns its inputs
+//! An operator is called once per batch, never once per record, by a node of the flow that owns its inputs
 //! and its output. It knows no thread, no clock and no channel (HW-7): same input in the same order, same
 //! output. It keeps what must survive in tables of the state crate and hands over what changed when an epoch
 //! ends.

@@ -1,7 +1,7 @@
 //! What a sink must do.
 //!
 //! Each worker has a writer of its own. At a barrier the writer makes what it took durable but not visible, and
-//! gives a receipt; the receipts are committed with the epoch; then [`Sink::publish`] makes the epoch visible.
+//! gives a receipt; the receipts are committed with the epoch; then [`Publish::publish`] makes the epoch visible.
 //! A crash between the two repeats the publishing at the next start, hence the invariant that a sink keeps:
 //! publishing the same epoch twice gives the same as publishing it once.
 
