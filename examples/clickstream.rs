@@ -62,7 +62,8 @@ fn main() -> ExitCode {
     exit_code("clickstream", run(&Options::parse()))
 }
 
-fn run(options: &Options) -> Result<(), JobError> {
+fn run(options: &Options) -> Result<(), Cause> {
+    options.run.check(&options.input)?;
     let topology = Topology::new("clickstream");
     let live = Live::new();
     let window = tumbling(options.window);
@@ -92,7 +93,7 @@ fn run(options: &Options) -> Result<(), JobError> {
         .untimed()
         .merge(bad);
     options.run.deliver(outcomes, &live);
-    options.run.run(topology, &live)
+    Ok(options.run.run(topology, &live)?)
 }
 
 /// The requests, and what is none.

@@ -61,7 +61,8 @@ fn main() -> ExitCode {
     exit_code("iot", run(&options))
 }
 
-fn run(options: &Options) -> Result<(), JobError> {
+fn run(options: &Options) -> Result<(), Cause> {
+    options.run.check(&options.input)?;
     let topology = Topology::new("iot");
     let live = Live::new();
 
@@ -84,7 +85,7 @@ fn run(options: &Options) -> Result<(), JobError> {
 
     let outcomes = hourly.merge(anomalies).merge(alerts).merge(late.map(Outcome::late)).untimed().merge(bad);
     options.run.deliver(outcomes, &live);
-    options.run.run(topology, &live)
+    Ok(options.run.run(topology, &live)?)
 }
 
 /// Tells the readings that stick out from the recent ones of their sensor.

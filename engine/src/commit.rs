@@ -4,7 +4,7 @@
 //! not happened, after it it has. Then the sinks publish; a crash between the two repeats the publishing at the
 //! next start (`docs/decisions/0003-the-commit-is-one-write.md`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -54,6 +54,43 @@ pub(crate) fn recover(graph: &Graph, backend: &dyn Backend) -> Result<Found, Job
     }
     tracing::info!(%committed, finished, "recovered");
     Ok(Found { committed, finished, receipts: keys })
+}
+
+/// Refuses splits that a job whose input has ended knows nothing of: they would never be read (HW-6).
+pub(crate) fn refuse_new_splits(
+    graph: &Graph,
+    backend: &dyn Backend,
+    splits: &BTreeMap<usize, Vec<String>>,
+) -> Result<(), JobError> {
+    for (number, place, _) in graph.sources() {
+        let source_name = place.name.clone().unwrap_or_default();
+        for split in splits.get(&number).into_iter().flatten() {
+            if backend.get(Family::Meta, &layout::position_key(&source_name, split))?.is_none() {
+                return Err(JobError::Ended { source_name, split: split.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Warns of splits that were being read and are not there any more: what was left of them will not be read.
+pub(crate) fn warn_of_missing_splits(
+    graph: &Graph,
+    backend: &dyn Backend,
+    splits: &BTreeMap<usize, Vec<String>>,
+) -> Result<(), JobError> {
+    for (number, place, _) in graph.sources() {
+        let prefix = layout::position_key(place.name.as_deref().unwrap_or_default(), "");
+        let listed = splits.get(&number).map(Vec::as_slice).unwrap_or_default();
+        backend.scan(Family::Meta, &prefix, &layout::after_prefix(&prefix), &mut |key, _| {
+            let split = String::from_utf8_lossy(&key[prefix.len()..]);
+            if !listed.iter().any(|listed| *listed == split) {
+                tracing::warn!(source = %place, %split, "was being read and is gone; what was left is not read");
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Commits an epoch and lets the sinks publish it. `finished` says that all input has been dealt with.

@@ -113,7 +113,7 @@ impl Coordinator {
                 self.order(Order::EndEpoch { epoch, last });
             }
             match self.news.recv_timeout(LOOK) {
-                Ok(News::Opened) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(News::Exhausted { worker }) => exhausted[worker] = true,
                 Ok(News::Failed(error)) => return Err(error),
                 Ok(News::Ended { worker, contribution }) => contributions[worker] = Some(contribution),

@@ -11,6 +11,17 @@ pub enum JobError {
     /// The topology is no topology; every fault that was found.
     #[error("the topology cannot run: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Topology(Vec<TopologyError>),
+    /// The state directory belongs to a job whose input has ended, and the topology now reads more.
+    #[error(
+        "the input of this state directory ended in an earlier run, and `{split}` of source `{source_name}` was no \
+         part of it; use a new state directory to read it"
+    )]
+    Ended {
+        /// The source's name.
+        source_name: String,
+        /// The split that is new.
+        split: String,
+    },
     /// A setting of the job is out of its limits.
     #[error("{setting} is {found}; it must be {allowed}")]
     Setting {

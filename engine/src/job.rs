@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_operators::error::{RunError, TopologyError};
@@ -29,6 +29,9 @@ use crate::pace::{Bucket, WithinMemory};
 use crate::report::{NodeReport, Report};
 use crate::shutdown::Signals;
 use crate::worker::{self, News, Order};
+
+/// How long a job that is stuck waits for its workers before it leaves them behind.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A topology and how it is to run.
 ///
@@ -69,7 +72,8 @@ impl Job {
     }
 
     /// Keeps state in this directory, which is created if need be and belongs to one process at a time. A job
-    /// that is started again on it continues from the last committed epoch. Without it state is in memory,
+    /// that is started again on it continues from the last committed epoch; one whose input had ended has nothing
+    /// to do, and takes no new input. Without it state is in memory,
     /// bounded by nothing but what the machine has, and lost with the process.
     pub fn state(mut self, directory: impl Into<PathBuf>) -> Job {
         self.config.state = Some(directory.into());
@@ -77,7 +81,7 @@ impl Job {
     }
 
     /// Time between two epochs, at least 10 ms; 1 s unless said. Results are published once per epoch, and a
-    /// crash repeats at most the work of one.
+    /// crash repeats at most the work of two: the one that is being committed and the one begun since.
     pub fn epoch_interval(mut self, interval: Duration) -> Job {
         self.config.epoch_interval = interval;
         self
@@ -100,7 +104,7 @@ impl Job {
 
     /// How long an epoch may take from its barrier to its commit before the job ends with
     /// [`JobError::Stuck`]; 5 min unless said. A sink that does not come back holds a job that is asked to stop
-    /// for as long.
+    /// for as long. The time that sinks take to publish what is committed does not count.
     pub fn epoch_timeout(mut self, timeout: Duration) -> Job {
         self.config.epoch_timeout = timeout;
         self
@@ -135,9 +139,12 @@ impl Job {
         let memory = self.config.check()?;
         let (backend, budget) = open_state(&self.config, &memory)?;
         let catalog = Arc::new(Catalog::open(&*backend)?);
+        // Before the sinks begin: a source that is not there must not cost an output that is.
+        let splits = list_splits(&graph)?;
         let found = commit::recover(&graph, &*backend)?;
         let stop = Arc::new(AtomicBool::new(false));
         if found.finished {
+            commit::refuse_new_splits(&graph, &*backend, &splits)?;
             tracing::warn!(
                 topology = graph.name(),
                 "all input was dealt with in an earlier run; nothing to do"
@@ -145,8 +152,9 @@ impl Job {
             let outcome = Outcome { committed: found.committed, finished: true };
             return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
         }
+        commit::warn_of_missing_splits(&graph, &*backend, &splits)?;
         let workers = Workers {
-            splits: list_splits(&graph)?,
+            splits,
             graph: Arc::clone(&graph),
             backend: Arc::clone(&backend),
             catalog: Arc::clone(&catalog),
@@ -170,9 +178,17 @@ impl Job {
         };
         let coordinator = spawn("coordinator".to_owned(), move || {
             let outcome = coordinator.run();
-            // The directory's lock is let go only when no worker reads the state any more.
+            // The directory's lock is let go only when no worker reads the state any more. A worker that does not
+            // come back keeps it, and is left behind.
+            let patience = Instant::now() + PATIENCE;
+            let stuck = matches!(outcome, Err(JobError::Stuck { .. }));
             for thread in threads {
-                let _ = thread.join();
+                while stuck && !thread.is_finished() && Instant::now() < patience {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                if !stuck || thread.is_finished() {
+                    let _ = thread.join();
+                }
             }
             outcome
         })?;

@@ -8,7 +8,7 @@ use highwater_state::Epoch;
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The last committed epoch.
+    /// The last epoch that ended; one in which nothing happened leaves no trace on disk.
     pub epoch: Epoch,
     /// Whether all input has been dealt with; if not, the job was asked to stop, and a restart on the same state
     /// directory continues.

@@ -1,30 +1,32 @@
 //! SIGINT and SIGTERM: the first ends the job in a committed epoch, the second ends the process.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::JobError;
 
-/// The exit code of a process that a second signal ends.
-const INTERRUPTED: i32 = 130;
-
-/// Watches for signals until it is dropped.
-pub(crate) struct Signals(Vec<SigId>);
+/// Watches for signals; when it is dropped, the next signal ends the process again.
+pub(crate) struct Signals {
+    /// Whether a signal ends the process at once. Taking a handler away would not bring the default back: the
+    /// signal would be ignored from then on.
+    at_once: Arc<AtomicBool>,
+    stopping: Vec<SigId>,
+}
 
 impl Signals {
     /// Sets `stop` at the first signal.
     pub(crate) fn watch(stop: Arc<AtomicBool>) -> Result<Signals, JobError> {
         let failed = |source| JobError::System { doing: "watch for signals", source };
-        let mut watched = Signals(Vec::new());
+        let mut watched = Signals { at_once: Arc::default(), stopping: Vec::new() };
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag down and raises it, the second finds it up.
-            let second =
-                signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stop));
-            watched.0.push(second.map_err(failed)?);
-            watched.0.push(signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(failed)?);
+            let at_once = Arc::clone(&watched.at_once);
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&at_once)).map_err(failed)?;
+            signal_hook::flag::register(signal, at_once).map_err(failed)?;
+            watched.stopping.push(signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(failed)?);
         }
         Ok(watched)
     }
@@ -32,7 +34,8 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|id| {
+        self.at_once.store(true, Ordering::Relaxed);
+        self.stopping.drain(..).for_each(|id| {
             signal_hook::low_level::unregister(id);
         });
     }

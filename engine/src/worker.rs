@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use highwater_operators::error::RunError;
@@ -28,8 +28,6 @@ pub(crate) enum Order {
 
 /// What a worker tells the coordinator.
 pub(crate) enum News {
-    /// The flow is open.
-    Opened,
     /// The barrier has passed every task.
     Ended { worker: usize, contribution: Contribution },
     /// All splits of all sources have ended.
@@ -48,7 +46,6 @@ pub(crate) fn run(
 ) {
     let ran = catch_unwind(AssertUnwindSafe(|| -> Result<(), RunError> {
         let flow = open()?;
-        let _ = news.send(News::Opened);
         work(worker, flow, pace, orders, news)
     }));
     let failed = match ran {
@@ -67,6 +64,7 @@ fn work(
     orders: &Receiver<Order>,
     news: &Sender<News>,
 ) -> Result<(), RunError> {
+    let start = Instant::now();
     let mut exhausted = false;
     let mut last = false;
     loop {
@@ -84,7 +82,8 @@ fn work(
             Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
             Err(TryRecvError::Empty) => {}
         }
-        let moved = flow.step(now(), pace)?;
+        // From the thread's start on, and not the time of day: that can jump, and make every split idle at once.
+        let moved = flow.step(Timestamp::from_millis(0) + start.elapsed(), pace)?;
         if let Some((_, contribution)) = flow.take_contribution() {
             let _ = news.send(News::Ended { worker, contribution });
         }
@@ -96,12 +95,6 @@ fn work(
             std::thread::park_timeout(NAP);
         }
     }
-}
-
-/// The time of day, for idleness.
-fn now() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(0) + since_1970
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {

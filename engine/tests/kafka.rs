@@ -116,7 +116,7 @@ fn every_record_of_a_topic_counts_once_over_stops_with_another_number_of_workers
     let mut stops = 0;
     for workers in [1, 2, 4, 1, 3, 2].into_iter().cycle() {
         let job = Job::new(counting(&broker, &counts)).workers(workers).state(state.path());
-        let job = job.epoch_interval(Duration::from_millis(20)).rate(20_000);
+        let job = job.epoch_interval(Duration::from_millis(20)).rate(5_000);
         let running = job.start().expect("the job starts");
         std::thread::sleep(Duration::from_millis(700));
         running.stop();

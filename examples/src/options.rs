@@ -1,6 +1,7 @@
 //! The flags that every example has, and how a program ends.
 
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,6 +37,21 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// Refuses an output that is one of the inputs, by whatever name: it would be emptied before it is read.
+    ///
+    /// # Errors
+    /// What to say to the user.
+    pub fn check(&self, inputs: &[PathBuf]) -> Result<(), String> {
+        let file = |path: &PathBuf| std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+        let Some(output) = self.output.as_ref().and_then(file) else { return Ok(()) };
+        match inputs.iter().find(|input| file(input) == Some(output)) {
+            Some(input) => {
+                Err(format!("the output is also an input ({}); name another file", input.display()))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Ends a pipeline: what it tells is shown, and goes to the output if there is one.
     #[track_caller]
     pub fn deliver<T>(&self, results: Stream<T, Untimed>, live: &Live)
@@ -83,7 +99,7 @@ pub fn log_warnings() {
 }
 
 /// What the program says at its end: nothing and 0, or the error and 1.
-pub fn exit_code(program: &str, outcome: Result<(), JobError>) -> ExitCode {
+pub fn exit_code(program: &str, outcome: Result<(), Cause>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -383,3 +383,36 @@ fn a_pipe_gets_plain_lines_and_may_be_closed() {
     let output = program.run_into(writer);
     assert!(output.status.success() && !program::text(&output.stderr).contains("panicked"));
 }
+
+#[test]
+fn an_output_is_not_emptied_for_an_input_that_is_wrong() {
+    let directory = tempdir().expect("there is room");
+    let (log, output) = (directory.path().join("access.log"), directory.path().join("out.jsonl"));
+    fs::write(&log, "no request\n").expect("there is room");
+    fs::write(&output, "results of yesterday\n").expect("there is room");
+    let missing = directory.path().join("missing.log");
+    let told = Program::new("clickstream").path("--input", &missing).path("--output", &output).fails(1);
+    assert!(told.contains("missing.log"), "{told}");
+    assert_eq!(fs::read_to_string(&output).expect("is there"), "results of yesterday\n");
+    let told = Program::new("clickstream").path("--input", &log).path("--output", &log).fails(1);
+    assert!(told.contains("the output is also an input"), "{told}");
+    assert_eq!(fs::read_to_string(&log).expect("is there"), "no request\n");
+}
+
+#[test]
+fn a_state_directory_whose_input_has_ended_takes_no_other() {
+    let directory = tempdir().expect("there is room");
+    let [first, second, output] = ["a.log", "b.log", "out.jsonl"].map(|name| directory.path().join(name));
+    fs::write(&first, "no request\n").expect("there is room");
+    fs::write(&second, "none either\n").expect("there is room");
+    let program = || {
+        let program = Program::new("clickstream").path("--input", &first).path("--output", &output);
+        program.path("--state-dir", &directory.path().join("state"))
+    };
+    program().succeeds();
+    let before = fs::read_to_string(&output).expect("is there");
+    let told = program().path("--input", &second).fails(1);
+    assert!(told.contains("b.log") && told.contains("new state directory"), "{told}");
+    program().succeeds();
+    assert_eq!(fs::read_to_string(&output).expect("is there"), before);
+}

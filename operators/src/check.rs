@@ -34,7 +34,7 @@ impl Grammar {
                 self.barrier = Some(*epoch);
             }
             Signal::End => self.ended = true,
-            Signal::Batch(_) | Signal::Idle | Signal::Split(..) => {}
+            Signal::Batch(_) | Signal::Idle | Signal::Active | Signal::Split(..) => {}
         }
     }
 }

@@ -120,11 +120,8 @@ impl<B> Inputs<B> {
     fn combine(&mut self, number: usize, signal: Signal<B>) -> Option<Signal<B>> {
         let edge = &mut self.edges[number];
         match signal {
-            Signal::Batch(_) => {
-                edge.idle = false;
-                self.idle = false;
-                Some(signal)
-            }
+            // A batch does not end idleness: only some of the workers get a part of it, and all must know alike.
+            Signal::Batch(_) => Some(signal),
             Signal::Split(..) => Some(signal),
             Signal::Watermark(watermark) => {
                 edge.watermark = watermark;
@@ -134,6 +131,10 @@ impl<B> Inputs<B> {
             Signal::Idle => {
                 edge.idle = true;
                 self.combined_watermark()
+            }
+            Signal::Active => {
+                edge.idle = false;
+                std::mem::take(&mut self.idle).then_some(Signal::Active)
             }
             Signal::Barrier(epoch) => {
                 edge.at_barrier = true;
@@ -210,10 +211,14 @@ mod tests {
         edge[1].deliver(Signal::Idle);
         edge[0].deliver(at(10));
         assert_eq!(inputs.receive(), Some(at(10)));
-        edge[1].deliver(Signal::Batch(1));
-        assert_eq!(inputs.receive(), Some(Signal::Batch(1)));
+        edge[1].deliver(Signal::Active);
+        assert_eq!(inputs.receive(), None, "the input was not idle as a whole");
         edge[0].deliver(at(30));
-        assert_eq!(inputs.receive(), None, "the edge that came back holds the minimum");
+        assert_eq!(
+            inputs.receive(),
+            None,
+            "the edge that came back holds the minimum, also before it brings a record"
+        );
         edge[1].deliver(at(12));
         assert_eq!(inputs.receive(), Some(at(12)));
     }

@@ -123,6 +123,15 @@ impl Graph {
                 "the window is never aggregated; end it with `count`, `aggregate`, `fold` or `reduce`";
             errors.push(TopologyError::Argument { place: node.place.clone(), reason: reason.to_owned() });
         }
+        let mut taken = std::collections::BTreeSet::new();
+        for port in self.nodes.iter().flat_map(|node| &node.inputs) {
+            let is_copied = self.ports.get(port).is_some_and(|plan| plan.copy.is_some());
+            if !taken.insert(*port) && !is_copied {
+                let reason =
+                    "one of its outputs is taken twice; take it once and clone the stream".to_owned();
+                errors.push(TopologyError::Argument { place: self.nodes[port.node].place.clone(), reason });
+            }
+        }
         if self.nodes.iter().all(|node| node.source.is_none()) {
             errors.push(TopologyError::NoSource { topology: self.name.clone() });
         }

@@ -1,7 +1,8 @@
 //! The reference interpreter: the meaning of a topology.
 //!
 //! One worker, one record at a time, no clock, no channel, state in memory, one epoch. What the engine emits,
-//! with any number of workers and after any crash, is what the interpreter emits (HW-8). Every source must end.
+//! with any number of workers and after any crash, is what the interpreter emits (HW-8), where nothing is late or
+//! there is one split: with several, which records are late depends on how they interleave. Every source must end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -21,8 +21,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The smallest limits there are: one record a batch, one batch an edge. Tests run on them, because an
-    /// operator that forgets to stop when its output is full shows it at once.
+    /// The smallest limits there are: one record a batch, one batch an edge. Tests run on them, so
+    /// that operators go through what they do when their output is full.
     pub fn tiny() -> Self {
         Limits { batch_records: 1, edge_batches: 1, channel_batches: 1 }
     }

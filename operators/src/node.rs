@@ -66,8 +66,8 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
                 self.pending = Pending::Batch(batch);
             }
             Signal::Watermark(watermark) => self.pending = Pending::Watermark(watermark),
-            Signal::Idle if self.operator.passes_watermarks() => self.out.idle(),
-            Signal::Idle => {}
+            Signal::Idle => self.operator.on_idle(true, &mut self.out),
+            Signal::Active => self.operator.on_idle(false, &mut self.out),
             Signal::Split(split, status) => self.operator.on_split(split, status, &mut self.out)?,
             Signal::Barrier(epoch) => {
                 self.operator.freeze(epoch, &mut context.contribution.delta)?;

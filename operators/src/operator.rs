@@ -54,6 +54,11 @@ pub trait Operator<In: Records, Out: Outputs> {
         Ok(Progress::Done)
     }
 
+    /// Nothing is to be expected for now, or something again; only streams with event time carry these.
+    fn on_idle(&mut self, idle: bool, out: &mut Out) {
+        if idle { out.idle() } else { out.active() }
+    }
+
     /// A split of a source changed its status; only streams without event time carry these.
     fn on_split(&mut self, split: SplitId, status: SplitStatus, out: &mut Out) -> Result<(), Fault> {
         out.split(split, status);

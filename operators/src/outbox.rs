@@ -32,6 +32,9 @@ pub trait Outputs: 'static {
     /// Says that nothing is to be expected for now.
     fn idle(&mut self);
 
+    /// Says that something is to be expected again.
+    fn active(&mut self);
+
     /// Says that a split changed its status.
     fn split(&mut self, split: SplitId, status: SplitStatus);
 
@@ -172,6 +175,10 @@ impl<B: Records> Outputs for Outbox<B> {
         self.control(Signal::Idle);
     }
 
+    fn active(&mut self) {
+        self.control(Signal::Active);
+    }
+
     fn split(&mut self, split: SplitId, status: SplitStatus) {
         self.control(Signal::Split(split, status));
     }
@@ -195,6 +202,7 @@ impl Outputs for () {
     fn flush(&mut self) {}
     fn watermark(&mut self, _: Timestamp) {}
     fn idle(&mut self) {}
+    fn active(&mut self) {}
     fn split(&mut self, _: SplitId, _: SplitStatus) {}
     fn barrier(&mut self, _: Epoch) {}
     fn end(&mut self) {}
@@ -218,6 +226,10 @@ impl<A: Outputs, B: Outputs> Outputs for (A, B) {
     fn idle(&mut self) {
         self.0.idle();
         self.1.idle();
+    }
+    fn active(&mut self) {
+        self.0.active();
+        self.1.active();
     }
     fn split(&mut self, split: SplitId, status: SplitStatus) {
         self.0.split(split, status);

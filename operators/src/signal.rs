@@ -3,11 +3,11 @@
 //! The grammar of every edge, which [`check`](crate::check) asserts:
 //!
 //! ```text
-//! edge := (Batch | Watermark | Idle | Split | Barrier)* End
+//! edge := (Batch | Watermark | Idle | Active | Split | Barrier)* End
 //! ```
 //!
 //! Watermarks strictly rise; barriers are consecutive; nothing follows `End`; `Split` travels only on streams
-//! without event time, `Watermark` and `Idle` only on streams with it.
+//! without event time, `Watermark`, `Idle` and `Active` only on streams with it.
 
 use highwater_state::{Epoch, Timestamp};
 
@@ -33,6 +33,9 @@ pub enum Signal<B> {
     Watermark(Timestamp),
     /// Nothing is to be expected over this edge for now: it does not hold back the watermark of what it feeds.
     Idle,
+    /// Something is to be expected again: it holds back the watermark from here on. Said before the first batch after
+    /// an `Idle`, because after an exchange not every worker gets a part of that batch.
+    Active,
     /// A split of a source changed its status.
     Split(SplitId, SplitStatus),
     /// All that belongs to the epoch has passed.
@@ -59,6 +62,7 @@ impl<B> Signal<B> {
             Signal::Batch(_) => return None,
             Signal::Watermark(watermark) => Signal::Watermark(*watermark),
             Signal::Idle => Signal::Idle,
+            Signal::Active => Signal::Active,
             Signal::Split(split, status) => Signal::Split(*split, *status),
             Signal::Barrier(epoch) => Signal::Barrier(*epoch),
             Signal::End => Signal::End,

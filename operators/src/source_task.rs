@@ -142,12 +142,15 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
             }
             let allowed = context.pace.take(self.batch_records);
             if allowed == 0 {
+                self.excuse();
                 return Ok(false);
             }
             let poll = self.splits[number].reader.poll(allowed, &mut self.polled).map_err(Fault::Failed)?;
             context.pace.give_back(allowed.saturating_sub(self.polled.len()));
+            // Bad records move no time: a split that brings nothing else is idle.
+            let any_good = !self.polled.values.is_empty();
             let delivered = self.deliver(number)?;
-            self.note(number, poll, delivered, context.now);
+            self.note(number, poll, any_good, context.now);
             if delivered || poll == Poll::Finished {
                 return Ok(true);
             }
@@ -161,7 +164,7 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
         }
         let split = self.splits[number].id;
         self.counters.records_in.fetch_add(self.polled.len() as u64, Ordering::Relaxed);
-        if self.splits[number].status == SplitStatus::Idle {
+        if self.splits[number].status == SplitStatus::Idle && !self.polled.values.is_empty() {
             self.splits[number].status = SplitStatus::Active;
             self.out.split(split, SplitStatus::Active);
         }
@@ -183,13 +186,13 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
     }
 
     /// Notes that a split has ended, or that it has been silent for long enough to be idle.
-    fn note(&mut self, number: usize, poll: Poll, delivered: bool, now: Timestamp) {
+    fn note(&mut self, number: usize, poll: Poll, any_good: bool, now: Timestamp) {
         let idle_after = self.idle_after;
         let split = &mut self.splits[number];
         if poll == Poll::Finished {
             split.status = SplitStatus::Finished;
             self.out.split(split.id, SplitStatus::Finished);
-        } else if delivered {
+        } else if any_good {
             split.silent_since = None;
         } else {
             let since = *split.silent_since.get_or_insert(now);
@@ -198,6 +201,11 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
                 self.out.split(split.id, SplitStatus::Idle);
             }
         }
+    }
+
+    /// A split that is not asked is not silent.
+    fn excuse(&mut self) {
+        self.splits.iter_mut().for_each(|split| split.silent_since = None);
     }
 
     fn step_source(&mut self, context: &mut StepContext<'_>) -> Result<bool, Fault> {
@@ -212,6 +220,7 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
             return Ok(true);
         }
         if !self.out.has_room() {
+            self.excuse();
             return Ok(false);
         }
         self.poll_next(context)

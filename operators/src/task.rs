@@ -37,7 +37,7 @@ pub struct Contribution {
 
 /// What a task is told at every step.
 pub struct StepContext<'a> {
-    /// The time of day, for idleness; the only clock there is below the engine, and it comes from there.
+    /// A clock that only rises, for idleness; the only one there is below the engine, and it comes from there.
     pub now: Timestamp,
     /// The epoch that sources are to end.
     pub ending: Option<Epoch>,

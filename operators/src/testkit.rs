@@ -2,7 +2,7 @@
 //!
 //! The [`Harness`] is hard on an operator on purpose: its outputs have room for one record, and after every
 //! input it is torn down and built anew from what an epoch committed. An operator that forgets a field in its
-//! state, or does not stop when its output is full, fails every test.
+//! state fails every test; one that asks for room goes through all that it does when there is none.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

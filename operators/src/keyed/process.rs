@@ -99,7 +99,7 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
             let operator = make(&mut states);
             let tables = states.finish()?;
             let most = opening.batch_records();
-            Ok(Box::new(Process { operator, tables, timers, watermark, most, due: Vec::new() }))
+            Ok(Box::new(Process { operator, tables, timers, watermark, most, due: Vec::new(), fetched: 0 }))
         });
         KeyedStream::at(wire)
     }
@@ -112,6 +112,8 @@ struct Process<K, P> {
     watermark: KeptWatermark,
     most: usize,
     due: Vec<(K, ())>,
+    /// How many records a full output left of a batch whose rows have been fetched.
+    fetched: usize,
 }
 
 impl<K: Key, P> Process<K, P> {
@@ -134,7 +136,7 @@ impl<K: Key, P> Process<K, P> {
             self.timers.take(time, self.most, &mut due)?;
             for (key, ()) in due.drain(..) {
                 let hash = key_hash(&key);
-                let watermark = self.watermark.get();
+                let watermark = self.watermark.get().max(through);
                 let mut context = Context {
                     key: &key,
                     hash,
@@ -164,12 +166,11 @@ where
         batch: &mut KeyedBatch<K, T>,
         out: &mut Outbox<KeyedBatch<K, P::Out>>,
     ) -> Result<(), Fault> {
-        let KeyedBatch { keys, hashes, records } = std::mem::take(batch);
-        for table in &mut self.tables {
-            table.prefetch(&keys, &hashes)?;
+        let KeyedBatch { mut keys, mut hashes, mut records } = std::mem::take(batch);
+        if keys.len() != self.fetched {
+            self.tables.iter_mut().try_for_each(|table| table.prefetch(&keys, &hashes))?;
         }
-        let split = records.split;
-        let mut values = records.values.into_iter();
+        let mut values = std::mem::take(&mut records.values).into_iter();
         let mut done = 0;
         // A handful of records between two looks at the room that is left.
         while values.len() > 0 && out.has_room() {
@@ -195,10 +196,13 @@ where
                 }
             }
         }
+        self.fetched = values.len();
         if values.len() > 0 {
-            let times = records.times[done..].to_vec();
-            let records = crate::batch::Batch { values: values.collect(), times, split };
-            *batch = KeyedBatch { keys: keys[done..].to_vec(), hashes: hashes[done..].to_vec(), records };
+            keys.drain(..done);
+            hashes.drain(..done);
+            records.times.drain(..done);
+            records.values = values.collect();
+            *batch = KeyedBatch { keys, hashes, records };
         }
         Ok(())
     }

@@ -72,8 +72,8 @@ impl<T: 'static, C: Clock> Stream<T, C> {
     /// assert_eq!(numbers, [1, 3]);
     /// ```
     ///
-    /// Each record is cloned before the closure takes it, so that a refused one can be kept; to avoid the clone,
-    /// decode in the source's codec.
+    /// With `or_dead_letter` each record is cloned before the closure takes it, so that a refused one can be kept;
+    /// to avoid the clone, decode in the source's codec.
     #[track_caller]
     pub fn try_map<U, E>(
         self,

@@ -28,7 +28,9 @@ impl<T: Data> Stream<T, Untimed> {
     /// `out_of_orderness` is how far behind the largest event time of its split a record may come and still be
     /// on time: the watermark is that much behind. A larger one makes results later and fewer records late.
     ///
-    /// The watermark of every split survives a restart.
+    /// The watermark of every split of a source survives a restart; it is kept under the names of the sources above
+    /// and the verb's place among those over the same sources. Stand it before the first `key_by`: behind one, each
+    /// worker sees a part of a split only, and which records are late depends on how the parts fall.
     ///
     /// ```
     /// use highwater_operators::{interpret::interpret, memory::Memory, topology::Topology};
@@ -73,6 +75,8 @@ struct SplitClock {
     /// Splits that have not been announced yet; until they are, the minimum is unknown.
     silent: Vec<SplitId>,
     emitted: Timestamp,
+    /// All splits that are being read are idle, and that has been said.
+    idle: bool,
     kept: Vec<(SplitId, Timestamp)>,
     names: Vec<(SplitId, Vec<u8>)>,
 }
@@ -98,7 +102,7 @@ impl SplitClock {
             }
         }
         let silent = opening.splits_heard_of(&above);
-        Ok(SplitClock { lag, splits: Vec::new(), silent, emitted: Timestamp::MIN, kept, names })
+        Ok(SplitClock { lag, splits: Vec::new(), silent, emitted: Timestamp::MIN, idle: false, kept, names })
     }
 
     fn split(&mut self, id: SplitId) -> &mut SplitWatermark {
@@ -128,8 +132,17 @@ impl SplitClock {
 
     fn advance<T: 'static>(&mut self, out: &mut Outbox<Batch<T>>) {
         match self.minimum(None) {
-            Some(watermark) => self.emit(watermark, out),
-            None if self.splits.iter().any(|split| split.status == SplitStatus::Idle) => out.idle(),
+            Some(watermark) => {
+                if std::mem::take(&mut self.idle) {
+                    out.active();
+                }
+                self.emit(watermark, out);
+            }
+            None if self.splits.iter().any(|split| split.status == SplitStatus::Idle) => {
+                if !std::mem::replace(&mut self.idle, true) {
+                    out.idle();
+                }
+            }
             None => self.emit(Timestamp::MAX, out),
         }
     }
@@ -219,6 +232,7 @@ mod tests {
             splits: splits.collect(),
             silent: Vec::new(),
             emitted: Timestamp::MIN,
+            idle: false,
             kept: Vec::new(),
             names: Vec::new(),
         }

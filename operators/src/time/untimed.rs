@@ -52,6 +52,11 @@ impl<T: 'static> Operator<Batch<T>, Outbox<Batch<T>>> for Forget {
         Ok(Progress::Done)
     }
 
+    fn on_idle(&mut self, idle: bool, out: &mut Outbox<Batch<T>>) {
+        self.announced = true;
+        out.split(self.split, if idle { SplitStatus::Idle } else { SplitStatus::Active });
+    }
+
     fn passes_watermarks(&self) -> bool {
         false
     }
