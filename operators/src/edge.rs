@@ -234,6 +234,20 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_alone_does_not_end_idleness_because_other_workers_would_not_know() {
+        let (mut edge, mut inputs) = edges(2);
+        edge[1].deliver(Signal::Idle);
+        edge[1].deliver(Signal::Batch(1));
+        edge[0].deliver(at(10));
+        let received: Vec<_> = std::iter::from_fn(|| inputs.receive()).collect();
+        assert!(received.contains(&at(10)) && received.contains(&Signal::Batch(1)), "{received:?}");
+        edge[0].deliver(Signal::Idle);
+        assert_eq!(inputs.receive(), Some(Signal::Idle));
+        edge[1].deliver(Signal::Active);
+        assert_eq!(inputs.receive(), Some(Signal::Active), "whoever follows must know too");
+    }
+
+    #[test]
     fn an_ended_edge_beside_an_idle_one_does_not_end_time() {
         let (mut edge, mut inputs) = edges(2);
         edge[1].deliver(Signal::Idle);
