@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use highwater_operators::error::RunError;
@@ -64,7 +64,8 @@ fn work(
     orders: &Receiver<Order>,
     news: &Sender<News>,
 ) -> Result<(), RunError> {
-    let start = Instant::now();
+    // The time of day is read once: it can jump, and make every split idle at once.
+    let (start, started_at) = (Instant::now(), time_of_day());
     let mut exhausted = false;
     let mut last = false;
     loop {
@@ -82,8 +83,7 @@ fn work(
             Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
             Err(TryRecvError::Empty) => {}
         }
-        // From the thread's start on, and not the time of day: that can jump, and make every split idle at once.
-        let moved = flow.step(Timestamp::from_millis(0) + start.elapsed(), pace)?;
+        let moved = flow.step(started_at + start.elapsed(), pace)?;
         if let Some((_, contribution)) = flow.take_contribution() {
             let _ = news.send(News::Ended { worker, contribution });
         }
@@ -95,6 +95,11 @@ fn work(
             std::thread::park_timeout(NAP);
         }
     }
+}
+
+fn time_of_day() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(0) + since_1970
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {

@@ -10,7 +10,7 @@ pub(crate) mod update;
 
 use std::marker::PhantomData;
 
-use highwater_state::Persist;
+use highwater_state::{Persist, Timestamp};
 
 use crate::data::Data;
 
@@ -18,18 +18,18 @@ pub use builtin::{Count, Max, Mean, Min, Number, Sum};
 
 /// How records become one value.
 pub trait Aggregate<T>: Send + Sync + 'static {
-    /// What is kept while records are added; survives a restart.
-    type Acc: Persist;
+    /// What is kept while records are added; survives a restart. Cloned where windows share parts of it.
+    type Acc: Persist + Clone;
     /// What it gives.
     type Out: Data;
 
     /// What is kept before the first record.
     fn start(&self) -> Self::Acc;
 
-    /// Adds a record.
-    fn add(&self, kept: &mut Self::Acc, record: &T);
+    /// Adds a record with this event time, which is [`Timestamp::MIN`] on a stream without event time.
+    fn add(&self, kept: &mut Self::Acc, record: &T, time: Timestamp);
 
-    /// Adds what was kept of other records, which came later.
+    /// Adds what was kept of other records, of later slices or sessions where those are merged.
     fn merge(&self, kept: &mut Self::Acc, later: Self::Acc);
 
     /// The value of the records so far; called with at least one record added.

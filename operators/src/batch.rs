@@ -117,3 +117,34 @@ impl<K: 'static, T: 'static> Records for KeyedBatch<K, T> {
         self.records.drop_first(count);
     }
 }
+
+/// What travels to an operator with two inputs: a batch of the one or the other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Either<L, R> {
+    /// From the first input.
+    Left(L),
+    /// From the second.
+    Right(R),
+}
+
+impl<L: Default, R> Default for Either<L, R> {
+    fn default() -> Self {
+        Either::Left(L::default())
+    }
+}
+
+impl<L: Records, R: Records> Records for Either<L, R> {
+    fn count(&self) -> usize {
+        match self {
+            Either::Left(batch) => batch.count(),
+            Either::Right(batch) => batch.count(),
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        match self {
+            Either::Left(batch) => batch.drop_first(count),
+            Either::Right(batch) => batch.drop_first(count),
+        }
+    }
+}

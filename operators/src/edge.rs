@@ -58,17 +58,37 @@ impl<B> Deliver<B> for LocalEdge<B> {
     }
 }
 
+/// An edge whose batches become others: one of two types that a node takes.
+pub(crate) struct MappedEdge<B, C> {
+    pub(crate) edge: Box<dyn Receive<B>>,
+    pub(crate) map: fn(B) -> C,
+}
+
+impl<B, C> Receive<C> for MappedEdge<B, C> {
+    fn receive(&mut self) -> Option<Signal<C>> {
+        Some(self.edge.receive()?.map(self.map))
+    }
+}
+
 struct Edge<B> {
     receive: Box<dyn Receive<B>>,
+    side: usize,
     watermark: Timestamp,
     idle: bool,
     at_barrier: bool,
     ended: bool,
 }
 
-/// All edges that lead to one input of an operator.
+/// All edges that lead to an operator.
+///
+/// An operator that joins has two sides, each with edges of its own. It evicts by the watermark of both, and judges
+/// lateness by the side that a record came from: that one does not depend on how the two sides are read in turn.
 pub struct Inputs<B> {
     edges: Vec<Edge<B>>,
+    /// The watermark of each side.
+    sides: Vec<Timestamp>,
+    /// The side that the last batch came from.
+    side: usize,
     next: usize,
     watermark: Timestamp,
     idle: bool,
@@ -77,14 +97,41 @@ pub struct Inputs<B> {
 impl<B> Inputs<B> {
     /// Joins the edges.
     pub fn new(edges: impl IntoIterator<Item = Box<dyn Receive<B>>>) -> Self {
-        let edges = edges.into_iter().map(|receive| Edge {
+        Inputs::with_sides(edges.into_iter().map(|edge| (0, edge)))
+    }
+
+    /// Joins the edges, each of which belongs to a side.
+    pub(crate) fn with_sides(edges: impl IntoIterator<Item = (usize, Box<dyn Receive<B>>)>) -> Self {
+        let edges = edges.into_iter().map(|(side, receive)| Edge {
             receive,
+            side,
             watermark: Timestamp::MIN,
             idle: false,
             at_barrier: false,
             ended: false,
         });
-        Inputs { edges: edges.collect(), next: 0, watermark: Timestamp::MIN, idle: false }
+        let edges: Vec<_> = edges.collect();
+        let sides = edges.iter().map(|edge| edge.side + 1).max().unwrap_or(1);
+        let sides = vec![Timestamp::MIN; sides];
+        Inputs { edges, sides, side: 0, next: 0, watermark: Timestamp::MIN, idle: false }
+    }
+
+    /// The watermark that the records of the last batch meet on their own side.
+    pub(crate) fn batch_watermark(&self) -> Timestamp {
+        self.sides[self.side]
+    }
+
+    /// A side without active edges goes with the others; the watermark of a side never falls.
+    fn raise_sides(&mut self) {
+        if self.sides.len() == 1 {
+            self.sides[0] = self.watermark;
+            return;
+        }
+        for (side, kept) in self.sides.iter_mut().enumerate() {
+            let active = self.edges.iter().filter(|edge| edge.side == side && !edge.idle);
+            let own = active.map(|edge| edge.watermark).min().unwrap_or(self.watermark);
+            *kept = own.max(*kept);
+        }
     }
 
     /// Says that the edge brings no records, ever: it does not hold back the watermark until it has said so
@@ -110,8 +157,13 @@ impl<B> Inputs<B> {
                 continue;
             };
             silent = 0;
-            if let Some(signal) = self.combine(number, signal) {
-                return Some(signal);
+            let moves_time = matches!(signal, Signal::Watermark(_) | Signal::Idle | Signal::Active);
+            let combined = self.combine(number, signal);
+            if moves_time {
+                self.raise_sides();
+            }
+            if combined.is_some() {
+                return combined;
             }
         }
         None
@@ -121,7 +173,10 @@ impl<B> Inputs<B> {
         let edge = &mut self.edges[number];
         match signal {
             // A batch does not end idleness: only some of the workers get a part of it, and all must know alike.
-            Signal::Batch(_) => Some(signal),
+            Signal::Batch(_) => {
+                self.side = edge.side;
+                Some(signal)
+            }
             Signal::Split(..) => Some(signal),
             Signal::Watermark(watermark) => {
                 edge.watermark = watermark;
@@ -203,6 +258,29 @@ mod tests {
         assert_eq!(inputs.receive(), Some(at(5)));
         edge[1].deliver(at(20));
         assert_eq!(inputs.receive(), Some(at(10)));
+    }
+
+    #[test]
+    fn each_side_has_a_watermark_of_its_own_and_an_idle_side_goes_with_the_other() {
+        let (mut edge, inputs) = edges(2);
+        let sided = inputs.edges.into_iter().enumerate().map(|(side, edge)| (side, edge.receive));
+        let mut inputs = Inputs::with_sides(sided);
+        edge[0].deliver(at(10));
+        edge[0].deliver(Signal::Batch(1));
+        assert_eq!(
+            (inputs.receive(), inputs.batch_watermark()),
+            (Some(Signal::Batch(1)), Timestamp::from_millis(10))
+        );
+        edge[1].deliver(Signal::Batch(2));
+        assert_eq!((inputs.receive(), inputs.batch_watermark()), (Some(Signal::Batch(2)), Timestamp::MIN));
+        edge[1].deliver(Signal::Idle);
+        assert_eq!(inputs.receive(), Some(at(10)));
+        edge[1].deliver(Signal::Active);
+        edge[1].deliver(Signal::Batch(3));
+        assert_eq!(
+            (inputs.receive(), inputs.batch_watermark()),
+            (Some(Signal::Batch(3)), Timestamp::from_millis(10))
+        );
     }
 
     #[test]

@@ -30,8 +30,8 @@ impl Flow {
         Ok(Flow { tasks, ending: None, last: false, contribution: Contribution::default() })
     }
 
-    /// Does a bounded amount of work; says whether it did any. `now` is a clock that
-    /// only rises, from any beginning.
+    /// Does a bounded amount of work; says whether it did any. `now` is in milliseconds since
+    /// 1970, from a clock that only rises.
     ///
     /// # Errors
     /// Those of operators, sources and sinks; the flow is of no more use then.

@@ -37,6 +37,9 @@ pub enum InterpretError {
     Run(#[from] RunError),
 }
 
+/// The interpreter's clock stands still: at the beginning of 1970.
+pub(crate) const STANDING_CLOCK: Timestamp = Timestamp::from_millis(0);
+
 /// Runs a topology over sources that end, in the caller's thread, to its end.
 ///
 /// # Errors
@@ -46,7 +49,7 @@ pub fn interpret(topology: Topology) -> Result<(), InterpretError> {
     let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
     recover_sinks(&graph, Epoch(0))?;
     let mut flow = open(&graph, &backend, Epoch(0), Limits { batch_records: 1, ..Limits::default() })?;
-    while flow.step(Timestamp::MIN, &FullSpeed)? || !flow.is_exhausted() {}
+    while flow.step(STANDING_CLOCK, &FullSpeed)? || !flow.is_exhausted() {}
     let contribution = end_epoch(&mut flow, Epoch(1), true)?;
     publish(&graph, Epoch(1), &contribution)?;
     Ok(())
@@ -85,7 +88,7 @@ pub(crate) fn open(
 pub(crate) fn end_epoch(flow: &mut Flow, epoch: Epoch, last: bool) -> Result<Contribution, RunError> {
     flow.end_epoch(epoch, last);
     loop {
-        flow.step(Timestamp::MIN, &FullSpeed)?;
+        flow.step(STANDING_CLOCK, &FullSpeed)?;
         if let Some((_, contribution)) = flow.take_contribution() {
             return Ok(contribution);
         }

@@ -19,7 +19,16 @@ pub(crate) struct KeptWatermark {
 
 impl KeptWatermark {
     pub(crate) fn open(opening: &NodeOpening<'_>) -> Result<Self> {
-        let key = layout::watermark_key(&format!("operator/{}", opening.name()));
+        Self::open_as(format!("operator/{}", opening.name()), opening)
+    }
+
+    /// The watermark of one of two inputs, which has a row of its own.
+    pub(crate) fn open_side(side: &str, opening: &NodeOpening<'_>) -> Result<Self> {
+        Self::open_as(format!("operator/{}/{side}", opening.name()), opening)
+    }
+
+    fn open_as(name: String, opening: &NodeOpening<'_>) -> Result<Self> {
+        let key = layout::watermark_key(&name);
         let now = opening.meta(&key)?.unwrap_or(Timestamp::MIN);
         Ok(KeptWatermark { key, now, frozen: now })
     }

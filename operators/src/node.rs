@@ -23,6 +23,7 @@ enum Pending<B> {
     Nothing,
     Batch(B),
     Watermark(Timestamp),
+    Barrier(Epoch),
 }
 
 /// One operator with its inputs and outputs.
@@ -57,27 +58,20 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
         }
     }
 
-    fn take_signal(&mut self, context: &mut StepContext<'_>) -> Result<bool, Fault> {
+    fn take_signal(&mut self) -> Result<bool, Fault> {
         let Some(signal) = self.inputs.receive() else { return Ok(false) };
         self.grammar.check(&signal);
         match signal {
             Signal::Batch(batch) => {
                 self.counters.records_in.fetch_add(batch.count() as u64, Ordering::Relaxed);
+                self.operator.batch_watermark(self.inputs.batch_watermark());
                 self.pending = Pending::Batch(batch);
             }
             Signal::Watermark(watermark) => self.pending = Pending::Watermark(watermark),
             Signal::Idle => self.operator.on_idle(true, &mut self.out),
             Signal::Active => self.operator.on_idle(false, &mut self.out),
             Signal::Split(split, status) => self.operator.on_split(split, status, &mut self.out)?,
-            Signal::Barrier(epoch) => {
-                self.operator.freeze(epoch, &mut context.contribution.delta)?;
-                if let Some(receipt) = self.operator.stage(epoch)? {
-                    let name = self.place.name.clone().unwrap_or_default();
-                    context.contribution.receipts.push((name, receipt));
-                }
-                self.out.barrier(epoch);
-                context.contribution.passed += 1;
-            }
+            Signal::Barrier(epoch) => self.pending = Pending::Barrier(epoch),
             Signal::End => {
                 self.out.end();
                 self.ended = true;
@@ -86,8 +80,19 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
         Ok(true)
     }
 
-    /// Goes on with a batch or a watermark; says whether anything moved.
-    fn go_on(&mut self) -> Result<bool, Fault> {
+    fn pass_barrier(&mut self, epoch: Epoch, context: &mut StepContext<'_>) -> Result<(), Fault> {
+        self.operator.freeze(epoch, &mut context.contribution.delta)?;
+        if let Some(receipt) = self.operator.stage(epoch)? {
+            let name = self.place.name.clone().unwrap_or_default();
+            context.contribution.receipts.push((name, receipt));
+        }
+        self.out.barrier(epoch);
+        context.contribution.passed += 1;
+        Ok(())
+    }
+
+    /// Goes on with a batch, a watermark or a barrier; says whether anything moved.
+    fn go_on(&mut self, context: &mut StepContext<'_>) -> Result<bool, Fault> {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Nothing => Ok(false),
             Pending::Batch(mut batch) => {
@@ -100,6 +105,14 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
                 if batch.count() > 0 {
                     self.pending = Pending::Batch(batch);
                 }
+                Ok(true)
+            }
+            Pending::Barrier(epoch) if context.last && !self.operator.is_settled() => {
+                self.pending = Pending::Barrier(epoch);
+                Ok(false)
+            }
+            Pending::Barrier(epoch) => {
+                self.pass_barrier(epoch, context)?;
                 Ok(true)
             }
             Pending::Watermark(watermark) => {
@@ -115,13 +128,13 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
     }
 
     fn step_signals(&mut self, context: &mut StepContext<'_>) -> Result<bool, Fault> {
-        let mut moved = false;
+        let mut moved = self.out.has_room() && self.operator.on_clock(context.now, &mut self.out)?;
         for _ in 0..SIGNALS_PER_STEP {
             if !self.out.has_room() {
                 break;
             }
             let waits = matches!(self.pending, Pending::Nothing);
-            let went_on = if waits { self.take_signal(context)? } else { self.go_on()? };
+            let went_on = if waits { self.take_signal()? } else { self.go_on(context)? };
             if !went_on {
                 break;
             }

@@ -16,8 +16,8 @@ use highwater_state::error::Result as StateResult;
 use highwater_state::shape::shape_of;
 use highwater_state::{Backend, Epoch, Key, KeyGroup, Persist, persist, table};
 
-use crate::batch::{NO_SPLIT, Records, SplitId};
-use crate::edge::{Deliver, Inputs, LocalEdge, Receive, local_edge};
+use crate::batch::{Either, NO_SPLIT, Records, SplitId};
+use crate::edge::{Deliver, Inputs, LocalEdge, MappedEdge, Receive, local_edge};
 use crate::error::{Place, RunError};
 use crate::exchange::{EdgeId, Exchange, ExchangeEdge, RemoteEdge, Transport};
 use crate::graph::{Counters, Graph, Port};
@@ -128,25 +128,37 @@ impl NodeOpening<'_> {
 
     /// The inputs of the node, all joined.
     pub(crate) fn inputs<B: Records>(&mut self) -> Inputs<B> {
-        let mut edges: Vec<Box<dyn Receive<B>>> = Vec::new();
-        let mut silent = Vec::new();
-        for (input, port) in self.graph.nodes[self.number].inputs.iter().enumerate() {
-            let local = self.edges.remove(&(self.number, input)).expect("a node is opened after its inputs");
-            let local = local.downcast::<LocalEdge<B>>();
-            edges.push(local.expect("both ends of an edge are made from one declaration"));
-            if self.exchange::<B>(*port).is_some() {
-                let edge = EdgeId { to: self.number, input };
-                for from in self.others() {
-                    if !self.may_bring_records(*port, from) {
-                        silent.push(edges.len());
-                    }
-                    edges.push(Box::new(RemoteEdge(self.worker.transport.receiver(edge, from))));
-                }
+        let inputs = 0..self.graph.nodes[self.number].inputs.len();
+        let edges = inputs.flat_map(|input| self.edges_of::<B>(input)).collect();
+        joined(edges, |_| 0)
+    }
+
+    /// The inputs of a node that takes one type from its first input and another from its second.
+    pub(crate) fn two_inputs<L: Records, R: Records>(&mut self) -> Inputs<Either<L, R>> {
+        let left = self.edges_of::<L>(0).into_iter().map(|edge| edge.map(Either::<L, R>::Left));
+        let left: Vec<_> = left.collect();
+        let right = self.edges_of::<R>(1).into_iter().map(|edge| edge.map(Either::<L, R>::Right));
+        let first_right = left.len();
+        let edges = left.into_iter().chain(right).collect();
+        joined(edges, |number| usize::from(number >= first_right))
+    }
+
+    /// The edges from this worker and from the others that lead to one input of the node.
+    fn edges_of<B: Records>(&mut self, input: usize) -> Vec<OpenEdge<B>> {
+        let port = self.graph.nodes[self.number].inputs[input];
+        let local = self.edges.remove(&(self.number, input)).expect("a node is opened after its inputs");
+        let local = local.downcast::<LocalEdge<B>>();
+        let local = local.expect("both ends of an edge are made from one declaration");
+        let mut edges = vec![OpenEdge { receive: local, silent: false }];
+        if self.exchange::<B>(port).is_some() {
+            let edge = EdgeId { to: self.number, input };
+            for from in self.others() {
+                let silent = !self.may_bring_records(port, from);
+                let receive = Box::new(RemoteEdge(self.worker.transport.receiver(edge, from)));
+                edges.push(OpenEdge { receive, silent });
             }
         }
-        let mut inputs = Inputs::new(edges);
-        silent.into_iter().for_each(|edge| inputs.brings_nothing(edge));
-        inputs
+        edges
     }
 
     /// Whether a worker can have records at a port: it reads a split above it, or there is an exchange above.
@@ -240,6 +252,27 @@ impl NodeOpening<'_> {
         let bytes = self.worker.backend.get(Family::Meta, key)?;
         bytes.map(|bytes| persist::decode(&String::from_utf8_lossy(key), &bytes)).transpose()
     }
+}
+
+/// An edge that leads to a node; a silent one never brings records.
+struct OpenEdge<B> {
+    receive: Box<dyn Receive<B>>,
+    silent: bool,
+}
+
+impl<B: 'static> OpenEdge<B> {
+    fn map<C: 'static>(self, map: fn(B) -> C) -> OpenEdge<C> {
+        OpenEdge { receive: Box::new(MappedEdge { edge: self.receive, map }), silent: self.silent }
+    }
+}
+
+fn joined<B>(edges: Vec<OpenEdge<B>>, side: impl Fn(usize) -> usize) -> Inputs<B> {
+    let silent: Vec<bool> = edges.iter().map(|edge| edge.silent).collect();
+    let edges = edges.into_iter().enumerate().map(|(number, edge)| (side(number), edge.receive));
+    let mut inputs = Inputs::with_sides(edges);
+    let silent = silent.into_iter().enumerate().filter(|(_, silent)| *silent);
+    silent.for_each(|(number, _)| inputs.brings_nothing(number));
+    inputs
 }
 
 fn typed<V: Copy + 'static>(value: &(dyn Any + Send + Sync)) -> V {

@@ -47,6 +47,24 @@ pub trait Operator<In: Records, Out: Outputs> {
     /// no room left. Never called with an empty batch; called again with what it left.
     fn on_batch(&mut self, batch: &mut In, out: &mut Out) -> Result<(), Fault>;
 
+    /// The watermark that the records of the next batch meet on their own input; for operators with two inputs, which
+    /// judge lateness by it. Called before each batch.
+    fn batch_watermark(&mut self, watermark: Timestamp) {
+        let _ = watermark;
+    }
+
+    /// The clock stands at `now`, milliseconds since 1970; it never falls. Called at every step, for operators that
+    /// wait for something else than their input. Says whether it did anything.
+    fn on_clock(&mut self, now: Timestamp, out: &mut Out) -> Result<bool, Fault> {
+        let _ = (now, out);
+        Ok(false)
+    }
+
+    /// Whether nothing waits here for anything but input and time: the last epoch does not end before.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
     /// No record with a smaller event time will come, except late ones. Watermarks rise from call to call; the
     /// node passes each on when the operator is done with it, if [`passes_watermarks`](Self::passes_watermarks).
     fn on_watermark(&mut self, watermark: Timestamp, out: &mut Out) -> Result<Progress, Fault> {

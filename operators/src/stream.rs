@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::batch::{Batch, Records};
+use crate::batch::{Batch, Either, Records};
 use crate::error::{Place, TopologyError};
 use crate::graph::{Graph, Node, Port};
 use crate::opening::{NodeOpening, OpenError};
@@ -71,6 +71,36 @@ impl Wire {
     {
         let node = add_node(&self.graph, place, vec![self.port]);
         set_operator(&self.graph, node, open);
+        self.output_of(node, 0)
+    }
+
+    /// Adds a node that takes this output and another; gives its first output. Outputs of different topologies are
+    /// refused.
+    pub(crate) fn join<L, R, Out>(
+        &self,
+        other: &Wire,
+        place: Place,
+        open: impl Fn(&mut NodeOpening<'_>) -> Result<Box<dyn Operator<Either<L, R>, Out>>, OpenError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Wire
+    where
+        L: Records,
+        R: Records,
+        Out: Outputs,
+    {
+        if !Rc::ptr_eq(&self.graph, &other.graph) {
+            self.refuse(&place, "the two streams belong to different topologies");
+        }
+        let node = add_node(&self.graph, place, vec![self.port, other.port]);
+        self.graph.borrow_mut().nodes[node].open = Some(Box::new(move |opening| {
+            let operator = open(opening)?;
+            let inputs = opening.two_inputs::<L, R>();
+            let out = Out::open(opening)?;
+            let (place, counters) = (opening.place().clone(), opening.counters());
+            Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters)))
+        }));
         self.output_of(node, 0)
     }
 

@@ -37,7 +37,8 @@ pub struct Contribution {
 
 /// What a task is told at every step.
 pub struct StepContext<'a> {
-    /// A clock that only rises, for idleness; the only one there is below the engine, and it comes from there.
+    /// Milliseconds since 1970 by a clock that only rises; the only one there is below the engine, and it comes from
+    /// there.
     pub now: Timestamp,
     /// The epoch that sources are to end.
     pub ending: Option<Epoch>,

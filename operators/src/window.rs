@@ -1,33 +1,90 @@
-//! The third noun, [`WindowedStream`]: how records are put into windows, before what is made of each window.
+//! The third noun, [`WindowedStream`]: how records are put into windows, and when a window emits.
+//!
+//! Each kind of window has a file of its own with the operator that keeps it; what is made of a window's records
+//! is the same for all of them ([`verbs`]).
 
-mod apply;
+mod aligned;
 mod tumbling;
+mod verbs;
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
-use highwater_state::{Key, TimeRange, Timestamp};
+use highwater_state::{Key, TimeRange};
+use serde::{Deserialize, Serialize};
 
+use crate::aggregate::update::Update;
+use crate::batch::{Batch, KeyedBatch};
 use crate::data::{Data, HasEventTime};
 use crate::keyed::KeyedStream;
+use crate::opening::{NodeOpening, OpenError};
+use crate::operator::Operator;
+use crate::outbox::Outbox;
 use crate::stream::{EventTime, Stream, Wire, add_node, here};
 
 pub use tumbling::{Tumbling, tumbling};
 
-/// How event time is cut into windows.
+/// A kind of window: what [`window`](KeyedStream::window) takes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no kind of window",
+    label = "a kind of window is made by `tumbling(..)`, `sliding(..)`, `session(..)` or `records(..)`"
+)]
 pub trait Windows: Clone + Send + Sync + 'static {
-    /// The window of a record with this event time.
-    fn window_of(&self, time: Timestamp) -> TimeRange;
-
-    /// The window that ends at `end`; the inverse of [`window_of`](Windows::window_of).
-    fn window_ending(&self, end: Timestamp) -> TimeRange;
-
     /// Why these windows cannot be, if they cannot; said when the topology is built.
+    ///
+    /// # Errors
+    /// What is wrong with them, and what would be right.
     fn check(&self) -> Result<(), String>;
+
+    /// Opens the operator that keeps these windows.
+    #[doc(hidden)]
+    fn open<K: Key, T: Data, U: Update<T>>(
+        &self,
+        update: &Arc<U>,
+        firing: &Firing,
+        opening: &mut NodeOpening<'_>,
+    ) -> Result<WindowOperator<K, T, U::Value>, OpenError>;
+}
+
+/// Windows that are known from a record's event time alone: they can be kept for late records.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept for late records: what has fired is gone",
+    label = "`allow_late` is for windows that are aligned in time: `tumbling(..)`, `sliding(..)`"
+)]
+pub trait AlignedWindows: Windows {}
+
+/// Windows each of which is kept as a whole, and never put together from parts.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` puts windows together from parts, and `fold` does not say how",
+    label = "use `reduce`, or `aggregate` with an `Aggregate` of your own, which can be merged"
+)]
+pub trait WholeWindows: Windows {}
+
+/// When windows emit.
+#[derive(Clone, Debug, Default)]
+pub struct Firing {
+    pub(crate) allowed_lateness: Duration,
+    pub(crate) early_every: Option<Duration>,
+}
+
+pub(crate) type Out<K, T, V> = (Outbox<Batch<Windowed<K, V>>>, Outbox<Batch<T>>);
+pub(crate) type WindowOperator<K, T, V> = Box<dyn Operator<KeyedBatch<K, T>, Out<K, T, V>>>;
+
+/// Which of its results a window gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timing {
+    /// Before the watermark has reached the window's end; more may follow.
+    Early,
+    /// When the watermark has reached the window's end.
+    OnTime,
+    /// After that, with a late record that was allowed.
+    Late,
 }
 
 /// What a window gives: a key, the window's bounds and what was made of its records.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Windowed<K, V> {
     /// The key.
     pub key: K,
@@ -35,6 +92,8 @@ pub struct Windowed<K, V> {
     pub window: TimeRange,
     /// What was made of the records.
     pub value: V,
+    /// Whether this is an early, the on-time or a late result.
+    pub timing: Timing,
 }
 
 /// Records grouped by key and window.
@@ -42,7 +101,7 @@ pub struct Windowed<K, V> {
 pub struct WindowedStream<K, T, W, C = EventTime> {
     wire: Wire,
     windows: W,
-    allowed_lateness: Duration,
+    firing: Firing,
     marker: PhantomData<fn() -> (K, T, C)>,
 }
 
@@ -60,17 +119,20 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
         }
         let node = add_node(&self.wire.graph, place, vec![self.wire.port]);
         let wire = self.wire.output_of(node, 0);
-        WindowedStream { wire, windows, allowed_lateness: Duration::ZERO, marker: PhantomData }
+        WindowedStream { wire, windows, firing: Firing::default(), marker: PhantomData }
     }
 }
 
 impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     /// Keeps a window for `lateness` after the watermark has reached its end: a record that comes in this time
-    /// makes the window emit its updated result at once. Zero unless said.
+    /// makes the window emit its updated result at once, marked [`Timing::Late`]. Zero unless said.
     ///
     /// Costs the memory of the windows that are kept.
-    pub fn allow_late(mut self, lateness: Duration) -> Self {
-        self.allowed_lateness = lateness;
+    pub fn allow_late(mut self, lateness: Duration) -> Self
+    where
+        W: AlignedWindows,
+    {
+        self.firing.allowed_lateness = lateness;
         self
     }
 

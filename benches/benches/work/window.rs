@@ -45,7 +45,9 @@ impl ByHand {
         while let Some(first) = self.open.first_entry().filter(|first| *first.key() <= watermark) {
             let (end, mut counts) = first.remove_entry();
             let window = TimeRange { start: at(end - SECOND), end: at(end) };
-            counts.drain().for_each(|(key, value)| self.tally.add(&Windowed { key, window, value }));
+            counts.drain().for_each(|(key, value)| {
+                self.tally.add(&Windowed { key, window, value, timing: Timing::OnTime })
+            });
             self.spare = counts;
         }
     }

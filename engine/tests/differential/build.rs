@@ -253,18 +253,23 @@ fn apply_window(
     let of_window =
         |w: Windowed<Group, i64>| rec(w.key, w.window.start.as_millis(), w.value + w.window.end.as_millis());
     match of {
-        WindowOf::Count => windows
-            .count(name)
-            .map(move |w| of_window(Windowed { key: w.key, window: w.window, value: w.value as i64 })),
+        WindowOf::Count => windows.count(name).map(move |w| {
+            of_window(Windowed { key: w.key, window: w.window, value: w.value as i64, timing: w.timing })
+        }),
         WindowOf::Aggregate => {
             windows.aggregate(name, |a| (a.sum(|r: &Rec| r.value), a.max(|r| r.value))).map(move |w| {
-                of_window(Windowed { key: w.key, window: w.window, value: w.value.0 * 3 + w.value.1 })
+                of_window(Windowed {
+                    key: w.key,
+                    window: w.window,
+                    value: w.value.0 * 3 + w.value.1,
+                    timing: w.timing,
+                })
             })
         }
         WindowOf::Fold => windows.fold(name, || 0, |kept, r| chain(kept, &r)).map(of_window),
-        WindowOf::Reduce => windows
-            .reduce(name, combine)
-            .map(move |w| of_window(Windowed { key: w.key, window: w.window, value: w.value.value })),
+        WindowOf::Reduce => windows.reduce(name, combine).map(move |w| {
+            of_window(Windowed { key: w.key, window: w.window, value: w.value.value, timing: w.timing })
+        }),
     }
 }
 

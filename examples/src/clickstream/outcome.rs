@@ -47,7 +47,7 @@ pub enum Outcome {
 impl Outcome {
     /// From the page views of a window.
     pub fn page_views(views: Windowed<String, u64>) -> Outcome {
-        let Windowed { key: url, window, value: count } = views;
+        let Windowed { key: url, window, value: count, .. } = views;
         let (window_start, window_end) = bounds(window);
         Outcome::PageViews { url, window_start, window_end, count }
     }

@@ -81,7 +81,7 @@ impl Told {
 impl Outcome {
     /// From the figures of a window: count, smallest, largest, mean.
     pub fn hourly(figures: Windowed<String, (u64, f64, f64, f64)>) -> Outcome {
-        let Windowed { key: sensor, window, value: (count, min, max, mean) } = figures;
+        let Windowed { key: sensor, window, value: (count, min, max, mean), .. } = figures;
         let (window_start, window_end) = (window.start.to_rfc3339_seconds(), window.end.to_rfc3339_seconds());
         Outcome::Hourly { sensor, window_start, window_end, count, min, max, mean }
     }

@@ -1,6 +1,6 @@
 //! `count`, `sum`, `min`, `max` and `mean`.
 
-use highwater_state::Persist;
+use highwater_state::{Persist, Timestamp};
 
 use crate::aggregate::Aggregate;
 use crate::data::Data;
@@ -51,7 +51,7 @@ impl<T: Data> Aggregate<T> for Count {
     fn start(&self) -> u64 {
         0
     }
-    fn add(&self, kept: &mut u64, _: &T) {
+    fn add(&self, kept: &mut u64, _: &T, _: Timestamp) {
         *kept += 1;
     }
     fn merge(&self, kept: &mut u64, later: u64) {
@@ -71,7 +71,7 @@ impl<T: Data, N: Number, F: Fn(&T) -> N + Send + Sync + 'static> Aggregate<T> fo
     fn start(&self) -> N {
         N::ZERO
     }
-    fn add(&self, kept: &mut N, record: &T) {
+    fn add(&self, kept: &mut N, record: &T, _: Timestamp) {
         *kept = kept.plus((self.0)(record));
     }
     fn merge(&self, kept: &mut N, later: N) {
@@ -107,7 +107,7 @@ macro_rules! extreme {
             fn start(&self) -> Option<N> {
                 None
             }
-            fn add(&self, kept: &mut Option<N>, record: &T) {
+            fn add(&self, kept: &mut Option<N>, record: &T, _: Timestamp) {
                 let new = (self.0)(record);
                 if kept.as_ref().is_none_or(|old| replaces(&new, old, $wanted)) {
                     *kept = Some(new);
@@ -138,7 +138,7 @@ impl<T: Data, N: Number, F: Fn(&T) -> N + Send + Sync + 'static> Aggregate<T> fo
     fn start(&self) -> (f64, u64) {
         (0.0, 0)
     }
-    fn add(&self, kept: &mut (f64, u64), record: &T) {
+    fn add(&self, kept: &mut (f64, u64), record: &T, _: Timestamp) {
         kept.0 += (self.0)(record).to_f64();
         kept.1 += 1;
     }
@@ -159,7 +159,7 @@ mod tests {
 
     fn of<A: Aggregate<i64>>(aggregate: &A, records: &[i64]) -> A::Acc {
         let mut kept = aggregate.start();
-        records.iter().for_each(|record| aggregate.add(&mut kept, record));
+        records.iter().for_each(|record| aggregate.add(&mut kept, record, Timestamp::MIN));
         kept
     }
 
@@ -187,7 +187,7 @@ mod tests {
         let a = Agg::<f64>::default();
         let min = a.min(|n| *n);
         let mut kept = min.start();
-        [f64::NAN, 2.0, f64::NAN, 1.0].iter().for_each(|n| min.add(&mut kept, n));
+        [f64::NAN, 2.0, f64::NAN, 1.0].iter().for_each(|n| min.add(&mut kept, n, Timestamp::MIN));
         assert_eq!(min.finish(&kept), 1.0);
     }
 }

@@ -1,5 +1,7 @@
 //! Tuples of aggregates are aggregates: each sees every record.
 
+use highwater_state::Timestamp;
+
 use crate::aggregate::Aggregate;
 
 /// One implementation per length, which Rust cannot say once for all.
@@ -11,8 +13,8 @@ macro_rules! tuples {
             fn start(&self) -> Self::Acc {
                 ($(self.$index.start(),)+)
             }
-            fn add(&self, kept: &mut Self::Acc, record: &T) {
-                $(self.$index.add(&mut kept.$index, record);)+
+            fn add(&self, kept: &mut Self::Acc, record: &T, time: Timestamp) {
+                $(self.$index.add(&mut kept.$index, record, time);)+
             }
             fn merge(&self, kept: &mut Self::Acc, later: Self::Acc) {
                 $(self.$index.merge(&mut kept.$index, later.$index);)+

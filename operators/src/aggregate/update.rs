@@ -1,38 +1,125 @@
-//! What `count`, `fold`, `reduce` and `aggregate` do when a record comes: the same for running values and for
-//! windows. `None` is a key or window that has not seen a record.
+//! What `count`, `fold`, `reduce` and `aggregate` do with records: the same for running values and for windows of
+//! every kind. `None` is a key or window that has not seen a record.
 
-use std::sync::Arc;
+use std::marker::PhantomData;
+
+use highwater_state::{Persist, Timestamp};
 
 use crate::aggregate::Aggregate;
+use crate::data::Data;
 
-/// Counts.
-pub(crate) fn count<T>(kept: &mut Option<u64>, _: T) {
-    *kept = Some(kept.unwrap_or(0) + 1);
+/// How records change what is kept of them, and what that is to the user.
+pub trait Update<T>: Send + Sync + 'static {
+    /// What is kept.
+    type Kept: Persist + Clone;
+    /// What it gives.
+    type Value: Data;
+
+    /// Adds a record.
+    fn add(&self, kept: &mut Option<Self::Kept>, record: T, time: Timestamp);
+
+    /// Adds what was kept of other records, later ones where the order is known.
+    ///
+    /// # Panics
+    /// For `fold`, which has no way to; verbs refuse it by type where parts are merged.
+    fn merge(&self, kept: &mut Self::Kept, later: Self::Kept);
+
+    /// What is given for what is kept.
+    fn value(&self, kept: &Self::Kept) -> Self::Value;
 }
 
-/// Begins with `initial`, and changes it with every record.
-pub(crate) fn fold<A, T>(initial: impl Fn() -> A, f: impl Fn(&mut A, T)) -> impl Fn(&mut Option<A>, T) {
-    move |kept, record| f(kept.get_or_insert_with(&initial), record)
-}
+/// `count`.
+pub struct Counting;
 
-/// Begins with the first record, and combines it with every other.
-pub(crate) fn reduce<T>(f: impl Fn(T, T) -> T) -> impl Fn(&mut Option<T>, T) {
-    move |kept, record| {
-        *kept = Some(match kept.take() {
-            Some(before) => f(before, record),
-            None => record,
-        });
+impl<T: 'static> Update<T> for Counting {
+    type Kept = u64;
+    type Value = u64;
+    #[inline]
+    fn add(&self, kept: &mut Option<u64>, _: T, _: Timestamp) {
+        *kept = Some(kept.unwrap_or(0) + 1);
+    }
+    fn merge(&self, kept: &mut u64, later: u64) {
+        *kept += later;
+    }
+    #[inline]
+    fn value(&self, kept: &u64) -> u64 {
+        *kept
     }
 }
 
-/// Adds every record to an aggregate; the second closure gives its value.
-pub(crate) fn aggregate<T, A: Aggregate<T>>(
-    aggregate: A,
-) -> (impl Fn(&mut Option<A::Acc>, T), impl Fn(&A::Acc) -> A::Out) {
-    let aggregate = Arc::new(aggregate);
-    let finish = Arc::clone(&aggregate);
-    let add = move |kept: &mut Option<A::Acc>, record| {
-        aggregate.add(kept.get_or_insert_with(|| aggregate.start()), &record);
-    };
-    (add, move |kept: &A::Acc| finish.finish(kept))
+/// `fold`: begins with what `initial` gives, and changes it with every record.
+pub struct Folding<A, I, F> {
+    initial: I,
+    f: F,
+    marker: PhantomData<fn() -> A>,
+}
+
+impl<A, I, F> Folding<A, I, F> {
+    pub(crate) fn new(initial: I, f: F) -> Self {
+        Folding { initial, f, marker: PhantomData }
+    }
+}
+
+impl<T, A, I, F> Update<T> for Folding<A, I, F>
+where
+    T: 'static,
+    A: Persist + Clone,
+    I: Fn() -> A + Send + Sync + 'static,
+    F: Fn(&mut A, T) + Send + Sync + 'static,
+{
+    type Kept = A;
+    type Value = A;
+    #[inline]
+    fn add(&self, kept: &mut Option<A>, record: T, _: Timestamp) {
+        (self.f)(kept.get_or_insert_with(&self.initial), record);
+    }
+    fn merge(&self, _: &mut A, _: A) {
+        unreachable!("a fold cannot be merged, and no verb that merges takes one");
+    }
+    fn value(&self, kept: &A) -> A {
+        kept.clone()
+    }
+}
+
+/// `reduce`: begins with the first record, and combines it with every other.
+pub struct Reducing<F>(pub(crate) F);
+
+impl<T, F> Update<T> for Reducing<F>
+where
+    T: Persist + Clone,
+    F: Fn(T, T) -> T + Send + Sync + 'static,
+{
+    type Kept = T;
+    type Value = T;
+    #[inline]
+    fn add(&self, kept: &mut Option<T>, record: T, _: Timestamp) {
+        *kept = Some(match kept.take() {
+            Some(before) => (self.0)(before, record),
+            None => record,
+        });
+    }
+    fn merge(&self, kept: &mut T, later: T) {
+        *kept = (self.0)(kept.clone(), later);
+    }
+    fn value(&self, kept: &T) -> T {
+        kept.clone()
+    }
+}
+
+/// `aggregate`.
+pub struct Aggregating<A>(pub(crate) A);
+
+impl<T: 'static, A: Aggregate<T>> Update<T> for Aggregating<A> {
+    type Kept = A::Acc;
+    type Value = A::Out;
+    #[inline]
+    fn add(&self, kept: &mut Option<A::Acc>, record: T, time: Timestamp) {
+        self.0.add(kept.get_or_insert_with(|| self.0.start()), &record, time);
+    }
+    fn merge(&self, kept: &mut A::Acc, later: A::Acc) {
+        self.0.merge(kept, later);
+    }
+    fn value(&self, kept: &A::Acc) -> A::Out {
+        self.0.finish(kept)
+    }
 }

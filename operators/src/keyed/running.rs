@@ -3,16 +3,17 @@
 //! Memory: one row per key, in the shared table budget while it is in use and on disk otherwise; a row is never
 //! dropped.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use highwater_state::delta::Family;
 use highwater_state::table::{RowRef, Slot, Table as Rows};
 use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
 
-use crate::aggregate::{Agg, Aggregate, update};
+use crate::aggregate::update::{Aggregating, Counting, Folding, Reducing, Update};
+use crate::aggregate::{Agg, Aggregate};
 use crate::batch::KeyedBatch;
-use crate::data::{Clock, Data};
+use crate::data::Clock;
+use crate::error::Place;
 use crate::keyed::KeyedStream;
 use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
@@ -39,7 +40,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     where
         K: Key,
     {
-        self.running(crate::stream::here("fold", Some(name)), update::fold(initial, f), A::clone)
+        self.running(here("fold", Some(name)), Folding::new(initial, f))
     }
 
     /// Keeps one record per key: the first, combined by `f` with each that follows.
@@ -49,7 +50,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
         K: Key,
         T: Persist + Clone,
     {
-        self.running(here("reduce", Some(name)), update::reduce(f), T::clone)
+        self.running(here("reduce", Some(name)), Reducing(f))
     }
 
     /// Keeps aggregates per key: `count sum min max mean`, tuples of them, or your own.
@@ -66,8 +67,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     where
         K: Key,
     {
-        let (add, finish) = update::aggregate(of(Agg::default()));
-        self.running(here("aggregate", Some(name)), add, finish)
+        self.running(here("aggregate", Some(name)), Aggregating(of(Agg::default())))
     }
 
     /// Counts the records of each key.
@@ -76,66 +76,53 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     where
         K: Key,
     {
-        self.running(here("count", Some(name)), update::count, u64::clone)
+        self.running(here("count", Some(name)), Counting)
     }
 
-    fn running<A: Persist, V: Data>(
-        self,
-        place: crate::error::Place,
-        update: impl Fn(&mut Option<A>, T) + Send + Sync + 'static,
-        finish: impl Fn(&A) -> V + Send + Sync + 'static,
-    ) -> Table<K, V, C>
+    fn running<U: Update<T>>(self, place: Place, update: U) -> Table<K, U::Value, C>
     where
         K: Key,
     {
-        let (update, finish) = (Arc::new(update), Arc::new(finish));
-        let wire = self.wire.then::<KeyedBatch<K, T>, Outbox<KeyedBatch<K, V>>>(place, move |opening| {
-            let rows = Rows::<K, A>::open(opening.store::<K, A>(None, Family::Values)?, opening.committed())?;
-            let (update, finish) = (Arc::clone(&update), Arc::clone(&finish));
-            Ok(Box::new(Running { rows, slots: Vec::new(), update, finish, marker: PhantomData }))
+        let update = Arc::new(update);
+        let wire = self.wire.then::<KeyedBatch<K, T>, Out<K, U::Value>>(place, move |opening| {
+            let store = opening.store::<K, U::Kept>(None, Family::Values)?;
+            let rows = Rows::open(store, opening.committed())?;
+            Ok(Box::new(Running { rows, slots: Vec::new(), update: Arc::clone(&update) }))
         });
         Table::at(wire)
     }
 }
 
-struct Running<K, A, T, U, F> {
+type Out<K, V> = Outbox<KeyedBatch<K, V>>;
+
+struct Running<K, A, U> {
     rows: Rows<K, A>,
     slots: Vec<Slot>,
     update: Arc<U>,
-    finish: Arc<F>,
-    marker: PhantomData<T>,
 }
 
-impl<K, A, T, V, U, F> Operator<KeyedBatch<K, T>, Outbox<KeyedBatch<K, V>>> for Running<K, A, T, U, F>
-where
-    K: Key,
-    A: Persist,
-    T: 'static,
-    V: 'static,
-    U: Fn(&mut Option<A>, T),
-    F: Fn(&A) -> V,
+impl<K: Key, T: 'static, U: Update<T>> Operator<KeyedBatch<K, T>, Out<K, U::Value>>
+    for Running<K, U::Kept, U>
 {
-    fn on_batch(
-        &mut self,
-        batch: &mut KeyedBatch<K, T>,
-        out: &mut Outbox<KeyedBatch<K, V>>,
-    ) -> Result<(), Fault> {
+    fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, U::Value>) -> Result<(), Fault> {
         let batch = std::mem::take(batch);
         let (keys, hashes) = (&batch.keys, &batch.hashes);
         let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &keys[index] };
         self.rows.resolve(keys.len(), row, &mut self.slots)?;
         let mut records = batch.records;
+        let values = std::mem::take(&mut records.values);
+        let times = records.times.iter().copied().chain(std::iter::repeat(Timestamp::MIN));
+        let changes = values.into_iter().zip(&self.slots).zip(times);
         if !out.is_taken() {
-            for (value, &slot) in records.values.into_iter().zip(&self.slots) {
-                (self.update)(self.rows.value_mut(slot), value);
+            for ((value, &slot), time) in changes {
+                self.update.add(self.rows.value_mut(slot), value, time);
             }
             return Ok(());
         }
-        let values = std::mem::take(&mut records.values);
-        let changed = values.into_iter().zip(&self.slots).map(|(value, &slot)| {
+        let changed = changes.map(|((value, &slot), time)| {
             let kept = self.rows.value_mut(slot);
-            (self.update)(kept, value);
-            (self.finish)(kept.as_ref().expect("an update leaves a value"))
+            self.update.add(kept, value, time);
+            self.update.value(kept.as_ref().expect("an update leaves a value"))
         });
         let changed = changed.collect();
         out.send(KeyedBatch {

@@ -1,11 +1,16 @@
 //! Tumbling windows: event time cut into pieces of one size, each record in exactly one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_state::time::duration_millis;
-use highwater_state::{TimeRange, Timestamp};
+use highwater_state::{Key, TimeRange, Timestamp};
 
-use crate::window::Windows;
+use crate::aggregate::update::Update;
+use crate::data::Data;
+use crate::opening::{NodeOpening, OpenError};
+use crate::window::aligned::{self, Pieces};
+use crate::window::{AlignedWindows, Firing, WholeWindows, WindowOperator, Windows};
 
 /// Windows of one size, one after the other.
 ///
@@ -13,13 +18,14 @@ use crate::window::Windows;
 /// before 1970 too.
 ///
 /// ```
-/// use highwater_operators::window::{Windows, tumbling};
-/// use highwater_state::Timestamp;
-/// use std::time::Duration;
-///
-/// let windows = tumbling(Duration::from_millis(10));
-/// assert_eq!(windows.window_of(Timestamp::from_millis(-1)).start, Timestamp::from_millis(-10));
-/// assert_eq!(windows.window_of(Timestamp::from_millis(-1)).end, Timestamp::from_millis(0));
+/// # use highwater_operators::testkit::timed_output_of;
+/// # use highwater_operators::window::tumbling;
+/// # use std::time::Duration;
+/// let starts = timed_output_of([(-1, 'a'), (0, 'a')], |letters| {
+///     let windows = letters.key_by(|letter| *letter).window(tumbling(Duration::from_millis(10)));
+///     windows.count("letters").map(|counted| counted.window.start.as_millis())
+/// });
+/// assert_eq!(starts, [(-1, -10), (9, 0)]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tumbling {
@@ -38,9 +44,15 @@ impl Tumbling {
         self.offset_millis = duration_millis(offset);
         self
     }
+
+    /// Moves the windows by `offset` to earlier times.
+    pub fn offset_back(mut self, offset: Duration) -> Tumbling {
+        self.offset_millis = -duration_millis(offset);
+        self
+    }
 }
 
-impl Windows for Tumbling {
+impl Pieces for Tumbling {
     #[inline]
     fn window_of(&self, time: Timestamp) -> TimeRange {
         let millis = time.as_millis();
@@ -61,14 +73,28 @@ impl Windows for Tumbling {
         }
         TimeRange { start: Timestamp::from_millis(end.as_millis().saturating_sub(self.size_millis)), end }
     }
+}
 
+impl Windows for Tumbling {
     fn check(&self) -> Result<(), String> {
         if self.size_millis == 0 {
             return Err("a tumbling window needs a size of at least one millisecond".to_owned());
         }
         Ok(())
     }
+
+    fn open<K: Key, T: Data, U: Update<T>>(
+        &self,
+        update: &Arc<U>,
+        firing: &Firing,
+        opening: &mut NodeOpening<'_>,
+    ) -> Result<WindowOperator<K, T, U::Value>, OpenError> {
+        aligned::open(self, update, firing, opening)
+    }
 }
+
+impl AlignedWindows for Tumbling {}
+impl WholeWindows for Tumbling {}
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! What is made of windows: `count`, `aggregate`, `fold`, `reduce`, and the operator behind them.
+//! The operator behind windows of which a record is in exactly one, known from its event time: tumbling windows.
 //!
 //! A window fires when the watermark reaches its end, and is dropped when the watermark has passed its end by
 //! the allowed lateness; a record for a window that has fired makes it emit again at once; a record for a window
@@ -13,122 +13,54 @@ use std::time::Duration;
 use highwater_state::delta::Family;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
 
-use crate::aggregate::{Agg, Aggregate, update};
-use crate::batch::{Batch, KeyedBatch};
-use crate::data::{Data, HasEventTime};
-use crate::error::Place;
+use crate::aggregate::update::Update;
+use crate::batch::KeyedBatch;
+use crate::data::Data;
 use crate::lateness::KeptWatermark;
+use crate::opening::{NodeOpening, OpenError};
 use crate::operator::{Fault, Operator, Progress};
-use crate::outbox::{Outbox, Outputs};
-use crate::stream::{Stream, here, set_operator};
-use crate::window::{Windowed, WindowedStream, Windows};
+use crate::outbox::Outputs;
+use crate::window::{Firing, Out, Timing, WindowOperator, Windowed};
 
-impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
-    /// Counts the records of each key and window.
-    ///
-    /// ```
-    /// # use highwater_operators::testkit::timed_output_of;
-    /// # use highwater_operators::window::tumbling;
-    /// # use std::time::Duration;
-    /// let counts = timed_output_of([(1, 'a'), (2, 'a'), (11, 'a')], |letters| {
-    ///     let windows = letters.key_by(|letter| *letter).window(tumbling(Duration::from_millis(10)));
-    ///     windows.count("letters").map(|counted| (counted.key, counted.value))
-    /// });
-    /// assert_eq!(counts, [(9, ('a', 2)), (19, ('a', 1))]);
-    /// ```
-    #[track_caller]
-    pub fn count(self, name: &str) -> Stream<Windowed<K, u64>, C> {
-        self.apply(here("window", Some(name)), update::count, u64::clone)
-    }
+/// Windows that cut event time into pieces, each record in exactly one.
+pub(super) trait Pieces: Clone + Send + Sync + 'static {
+    /// The window of a record with this event time.
+    fn window_of(&self, time: Timestamp) -> TimeRange;
 
-    /// Aggregates the records of each key and window: `count sum min max mean`, tuples of them, or your own.
-    ///
-    /// ```
-    /// # use highwater_operators::testkit::timed_output_of;
-    /// # use highwater_operators::window::tumbling;
-    /// # use std::time::Duration;
-    /// let stats = timed_output_of([(1, 4.0), (2, 8.0)], |values| {
-    ///     let windows = values.key_by(|_| ()).window(tumbling(Duration::from_millis(10)));
-    ///     windows.aggregate("stats", |a| (a.max(|v: &f64| *v), a.mean(|v| *v))).map(|stats| stats.value)
-    /// });
-    /// assert_eq!(stats, [(9, (8.0, 6.0))]);
-    /// ```
-    #[track_caller]
-    pub fn aggregate<A: Aggregate<T>>(
-        self,
-        name: &str,
-        of: impl FnOnce(Agg<T>) -> A,
-    ) -> Stream<Windowed<K, A::Out>, C> {
-        let (add, finish) = update::aggregate(of(Agg::default()));
-        self.apply(here("window", Some(name)), add, finish)
-    }
-
-    /// Folds the records of each key and window into one value: `initial` before the first, changed by `f` with
-    /// each.
-    #[track_caller]
-    pub fn fold<A: Persist + Clone>(
-        self,
-        name: &str,
-        initial: impl Fn() -> A + Send + Sync + 'static,
-        f: impl Fn(&mut A, T) + Send + Sync + 'static,
-    ) -> Stream<Windowed<K, A>, C> {
-        self.apply(here("window", Some(name)), update::fold(initial, f), A::clone)
-    }
-
-    /// Combines the records of each key and window two by two, in the order in which they came.
-    #[track_caller]
-    pub fn reduce(
-        self,
-        name: &str,
-        f: impl Fn(T, T) -> T + Send + Sync + 'static,
-    ) -> Stream<Windowed<K, T>, C>
-    where
-        T: Persist + Clone,
-    {
-        self.apply(here("window", Some(name)), update::reduce(f), T::clone)
-    }
-
-    fn apply<A: Persist, V: Data>(
-        self,
-        place: Place,
-        update: impl Fn(&mut Option<A>, T) + Send + Sync + 'static,
-        finish: impl Fn(&A) -> V + Send + Sync + 'static,
-    ) -> Stream<Windowed<K, V>, C> {
-        let (windows, lateness) = (self.windows, self.allowed_lateness);
-        let (update, finish) = (Arc::new(update), Arc::new(finish));
-        let node = self.wire.port.node;
-        self.wire.graph.borrow_mut().nodes[node].place = place;
-        set_operator::<KeyedBatch<K, T>, Out<K, T, V>>(&self.wire.graph, node, move |opening| {
-            let store = opening.store::<K, A>(None, Family::Windows)?;
-            Ok(Box::new(Window {
-                windows: windows.clone(),
-                lateness,
-                panes: Panes::<K, A>::open(store, opening.committed())?,
-                watermark: KeptWatermark::open(opening)?,
-                update: Arc::clone(&update),
-                finish: Arc::clone(&finish),
-                most: opening.batch_records(),
-                ends: Vec::new(),
-                slots: Vec::new(),
-                closing: Vec::new(),
-                fired: None,
-            }))
-        });
-        Stream::at(self.wire)
-    }
+    /// The window that ends at `end`; the inverse of [`window_of`](Pieces::window_of).
+    fn window_ending(&self, end: Timestamp) -> TimeRange;
 }
 
-type Out<K, T, V> = (Outbox<Batch<Windowed<K, V>>>, Outbox<Batch<T>>);
+/// Opens the operator that keeps such windows.
+pub(super) fn open<K: Key, T: Data, W: Pieces, U: Update<T>>(
+    windows: &W,
+    update: &Arc<U>,
+    firing: &Firing,
+    opening: &mut NodeOpening<'_>,
+) -> Result<WindowOperator<K, T, U::Value>, OpenError> {
+    let store = opening.store::<K, U::Kept>(None, Family::Windows)?;
+    Ok(Box::new(Window {
+        windows: windows.clone(),
+        lateness: firing.allowed_lateness,
+        panes: Panes::<K, U::Kept>::open(store, opening.committed())?,
+        watermark: KeptWatermark::open(opening)?,
+        update: Arc::clone(update),
+        most: opening.batch_records(),
+        ends: Vec::new(),
+        slots: Vec::new(),
+        closing: Vec::new(),
+        fired: None,
+    }))
+}
 
-struct Window<K, W, A, U, F> {
+struct Window<K, W, A, U> {
     windows: W,
     lateness: Duration,
     panes: Panes<K, A>,
     watermark: KeptWatermark,
     update: Arc<U>,
-    finish: Arc<F>,
     most: usize,
     ends: Vec<Timestamp>,
     slots: Vec<Slot>,
@@ -137,7 +69,7 @@ struct Window<K, W, A, U, F> {
     fired: Option<(Timestamp, usize)>,
 }
 
-impl<K: Key, W: Windows, A: Persist, U, F> Window<K, W, A, U, F> {
+impl<K: Key, W: Pieces, A: Persist + Clone, U> Window<K, W, A, U> {
     /// The ends of the records' windows, and whether any of them lies at or behind the watermark.
     fn assign(&mut self, times: &[Timestamp]) -> bool {
         let watermark = self.watermark.get();
@@ -156,13 +88,9 @@ impl<K: Key, W: Windows, A: Persist, U, F> Window<K, W, A, U, F> {
     }
 
     /// Takes and emits every window that ends at or before `through`.
-    fn close<T: 'static, V: 'static>(
-        &mut self,
-        through: Timestamp,
-        out: &mut Out<K, T, V>,
-    ) -> Result<Progress, Fault>
+    fn close<T: Data>(&mut self, through: Timestamp, out: &mut Out<K, T, U::Value>) -> Result<Progress, Fault>
     where
-        F: Fn(&A) -> V,
+        U: Update<T, Kept = A>,
     {
         while let Some(end) = self.panes.due(through)? {
             if !out.has_room() {
@@ -171,21 +99,17 @@ impl<K: Key, W: Windows, A: Persist, U, F> Window<K, W, A, U, F> {
             self.panes.take(end, self.most, &mut self.closing)?;
             let window = self.windows.window_ending(end);
             for (key, kept) in self.closing.drain(..) {
-                let value = (self.finish)(&kept);
-                out.0.push(Windowed { key, window, value }, window.last());
+                let value = self.update.value(&kept);
+                out.0.push(Windowed { key, window, value, timing: Timing::OnTime }, window.last());
             }
         }
         Ok(Progress::Done)
     }
 
     /// Emits every window that ends after the last watermark and at or before `through`; they stay.
-    fn fire<T: 'static, V: 'static>(
-        &mut self,
-        through: Timestamp,
-        out: &mut Out<K, T, V>,
-    ) -> Result<Progress, Fault>
+    fn fire<T: Data>(&mut self, through: Timestamp, out: &mut Out<K, T, U::Value>) -> Result<Progress, Fault>
     where
-        F: Fn(&A) -> V,
+        U: Update<T, Kept = A>,
     {
         let mut after = self.watermark.get();
         loop {
@@ -206,19 +130,20 @@ impl<K: Key, W: Windows, A: Persist, U, F> Window<K, W, A, U, F> {
             self.slots.extend_from_slice(&slots[done..until]);
             self.fired = (until < slots.len()).then_some((end, until));
             for index in 0..self.slots.len() {
-                self.emit(self.slots[index], end, out);
+                self.emit(self.slots[index], end, Timing::OnTime, out);
             }
             after = end;
         }
     }
 
-    fn emit<T: 'static, V: 'static>(&mut self, slot: Slot, end: Timestamp, out: &mut Out<K, T, V>)
+    fn emit<T: Data>(&mut self, slot: Slot, end: Timestamp, timing: Timing, out: &mut Out<K, T, U::Value>)
     where
-        F: Fn(&A) -> V,
+        U: Update<T, Kept = A>,
     {
         let (Some(key), Some(kept)) = (self.panes.key(slot), self.panes.value(slot)) else { return };
         let window = self.windows.window_ending(end);
-        out.0.push(Windowed { key: key.clone(), window, value: (self.finish)(kept) }, window.last());
+        let value = self.update.value(kept);
+        out.0.push(Windowed { key: key.clone(), window, value, timing }, window.last());
     }
 
     /// The last point in time whose windows are dropped at this watermark.
@@ -227,14 +152,13 @@ impl<K: Key, W: Windows, A: Persist, U, F> Window<K, W, A, U, F> {
     }
 
     /// Adds records of which some may be late, or may belong to windows that have fired.
-    fn add_one_by_one<T: 'static, V: 'static>(
+    fn add_one_by_one<T: Data>(
         &mut self,
         batch: KeyedBatch<K, T>,
-        out: &mut Out<K, T, V>,
+        out: &mut Out<K, T, U::Value>,
     ) -> Result<(), Fault>
     where
-        U: Fn(&mut Option<A>, T),
-        F: Fn(&A) -> V,
+        U: Update<T, Kept = A>,
     {
         let watermark = self.watermark.get();
         let dropped_through = self.dropped_through(watermark);
@@ -248,26 +172,23 @@ impl<K: Key, W: Windows, A: Persist, U, F> Window<K, W, A, U, F> {
             let row = |_| RowRef { hash: hashes[index], time: end, key: &keys[index] };
             self.panes.resolve(1, row, &mut self.slots)?;
             let slot = self.slots[0];
-            (self.update)(self.panes.value_mut(slot), value);
+            self.update.add(self.panes.value_mut(slot), value, records.times[index]);
             if end <= watermark {
-                self.emit(slot, end, out);
+                self.emit(slot, end, Timing::Late, out);
             }
         }
         Ok(())
     }
 }
 
-impl<K, T, V, W, A, U, F> Operator<KeyedBatch<K, T>, Out<K, T, V>> for Window<K, W, A, U, F>
+impl<K, T, W, U> Operator<KeyedBatch<K, T>, Out<K, T, U::Value>> for Window<K, W, U::Kept, U>
 where
     K: Key,
-    T: 'static,
-    V: 'static,
-    W: Windows,
-    A: Persist,
-    U: Fn(&mut Option<A>, T),
-    F: Fn(&A) -> V,
+    T: Data,
+    W: Pieces,
+    U: Update<T>,
 {
-    fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T, V>) -> Result<(), Fault> {
+    fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T, U::Value>) -> Result<(), Fault> {
         let batch = std::mem::take(batch);
         if self.assign(&batch.records.times) {
             return self.add_one_by_one(batch, out);
@@ -276,13 +197,18 @@ where
         let ends = &self.ends;
         let row = |index: usize| RowRef { hash: hashes[index], time: ends[index], key: &keys[index] };
         self.panes.resolve(keys.len(), row, &mut self.slots)?;
-        for (value, &slot) in records.values.into_iter().zip(&self.slots) {
-            (self.update)(self.panes.value_mut(slot), value);
+        let rows = records.values.into_iter().zip(records.times).zip(&self.slots);
+        for ((value, time), &slot) in rows {
+            self.update.add(self.panes.value_mut(slot), value, time);
         }
         Ok(())
     }
 
-    fn on_watermark(&mut self, watermark: Timestamp, out: &mut Out<K, T, V>) -> Result<Progress, Fault> {
+    fn on_watermark(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Out<K, T, U::Value>,
+    ) -> Result<Progress, Fault> {
         if watermark <= self.watermark.get() {
             return Ok(Progress::Done);
         }
