@@ -45,11 +45,33 @@ pub(crate) const STANDING_CLOCK: Timestamp = Timestamp::from_millis(0);
 /// # Errors
 /// The faults of the topology, and those of its operators, sources and sinks.
 pub fn interpret(topology: Topology) -> Result<(), InterpretError> {
+    run(topology, |flow| {
+        while flow.step(STANDING_CLOCK, &FullSpeed)? || !flow.is_exhausted() {}
+        Ok(())
+    })
+}
+
+/// Runs a topology until its sources have nothing more to deliver, as a job does that is stopped then: event time
+/// stays where the records have brought it, and what waits for a later time is not emitted.
+///
+/// # Errors
+/// As for [`interpret`].
+pub fn interpret_until_silent(topology: Topology) -> Result<(), InterpretError> {
+    run(topology, |flow| {
+        while flow.step(STANDING_CLOCK, &FullSpeed)? {}
+        Ok(())
+    })
+}
+
+fn run(
+    topology: Topology,
+    steps: impl FnOnce(&mut Flow) -> Result<(), RunError>,
+) -> Result<(), InterpretError> {
     let graph = topology.finish().map_err(InterpretError::Topology)?;
     let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
     recover_sinks(&graph, Epoch(0))?;
     let mut flow = open(&graph, &backend, Epoch(0), Limits { batch_records: 1, ..Limits::default() })?;
-    while flow.step(STANDING_CLOCK, &FullSpeed)? || !flow.is_exhausted() {}
+    steps(&mut flow)?;
     let contribution = end_epoch(&mut flow, Epoch(1), true)?;
     publish(&graph, Epoch(1), &contribution)?;
     Ok(())

@@ -23,7 +23,7 @@ impl Memory {
     pub fn splits<T: Clone + Send + Sync + 'static>(
         splits: impl IntoIterator<Item = Vec<T>>,
     ) -> MemorySource<T> {
-        MemorySource { splits: splits.into_iter().map(Arc::new).collect() }
+        MemorySource { splits: splits.into_iter().map(Arc::new).collect(), ends: true }
     }
 
     /// A sink whose records can be taken out of any clone of it.
@@ -36,6 +36,16 @@ impl Memory {
 #[derive(Clone)]
 pub struct MemorySource<T> {
     splits: Vec<Arc<Vec<T>>>,
+    ends: bool,
+}
+
+impl<T> MemorySource<T> {
+    /// The same records in a source that does not end after the last, as if more were to come: event time does not
+    /// go to its end, and a job runs until it is stopped.
+    pub fn unending(mut self) -> Self {
+        self.ends = false;
+        self
+    }
 }
 
 impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
@@ -53,13 +63,15 @@ impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
     ) -> Result<Box<dyn Reader<Item = T, Position = u64>>, Cause> {
         let number: usize = split.parse()?;
         let records = self.splits.get(number).ok_or_else(|| format!("there is no split {split}"))?;
-        Ok(Box::new(MemoryReader { records: Arc::clone(records), next: from.unwrap_or(0) }))
+        let (records, next) = (Arc::clone(records), from.unwrap_or(0));
+        Ok(Box::new(MemoryReader { records, next, ends: self.ends }))
     }
 }
 
 struct MemoryReader<T> {
     records: Arc<Vec<T>>,
     next: u64,
+    ends: bool,
 }
 
 impl<T: Clone> Reader for MemoryReader<T> {
@@ -71,7 +83,11 @@ impl<T: Clone> Reader for MemoryReader<T> {
         let until = self.records.len().min(from + limit);
         into.values.extend_from_slice(&self.records[from..until]);
         self.next = until as u64;
-        Ok(if until == self.records.len() { Poll::Finished } else { Poll::Ready })
+        Ok(match until < self.records.len() {
+            true => Poll::Ready,
+            false if self.ends => Poll::Finished,
+            false => Poll::Pending,
+        })
     }
 
     fn position(&self) -> u64 {
@@ -154,6 +170,20 @@ impl<T: Send> Writer<T> for MemoryWriter<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_that_does_not_end_leaves_event_time_where_its_records_brought_it() {
+        let topology = crate::topology::Topology::new("unending");
+        let sink = Memory::sink();
+        let timed = topology
+            .source("numbers", Memory::source([1, 12, 23]).unending())
+            .event_time(|number| crate::testkit::at(*number), std::time::Duration::ZERO);
+        let windows = crate::window::tumbling(std::time::Duration::from_millis(10));
+        let counts = timed.key_by(|_| ()).window(windows).count("counts");
+        counts.map(|counted| counted.window.start.as_millis()).sink("sink", sink.clone());
+        crate::interpret::interpret_until_silent(topology).expect("runs");
+        assert_eq!(sink.take(), [0, 10], "the window from 20 is open");
+    }
 
     #[test]
     fn what_is_staged_shows_when_its_epoch_is_published_and_only_once() {
