@@ -35,7 +35,7 @@ pub trait Update<T>: Send + Sync + 'static {
 
     /// As [`value`](Update::value), of what is not kept any longer.
     #[inline]
-    fn into_value(&self, kept: Self::Kept) -> Self::Value {
+    fn last_value(&self, kept: Self::Kept) -> Self::Value {
         self.value(&kept)
     }
 }
@@ -106,7 +106,7 @@ where
     fn value(&self, kept: &A) -> A {
         kept.clone()
     }
-    fn into_value(&self, kept: A) -> A {
+    fn last_value(&self, kept: A) -> A {
         kept
     }
 }
@@ -138,7 +138,7 @@ where
     fn value(&self, kept: &T) -> T {
         kept.clone()
     }
-    fn into_value(&self, kept: T) -> T {
+    fn last_value(&self, kept: T) -> T {
         kept
     }
 }

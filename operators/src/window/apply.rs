@@ -129,7 +129,7 @@ impl<T: Persist + Clone> Update<T> for Collecting {
         kept.clone()
     }
 
-    fn into_value(&self, kept: Collected<T>) -> Collected<T> {
+    fn last_value(&self, kept: Collected<T>) -> Collected<T> {
         kept
     }
 }

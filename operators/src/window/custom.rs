@@ -213,7 +213,7 @@ impl<K: Key, W: AssignWindows, A: Persist + Clone, U> Custom<K, W, A, U> {
             for (key, windows) in self.closing.drain(..) {
                 for OpenWindow { start, kept } in windows {
                     let Some(kept) = kept else { continue };
-                    let (window, value) = (TimeRange { start, end }, self.update.into_value(kept));
+                    let (window, value) = (TimeRange { start, end }, self.update.last_value(kept));
                     let key = key.clone();
                     out.0.push(Windowed { key, window, value, timing: Timing::OnTime }, window.last());
                 }
@@ -349,7 +349,7 @@ where
         self.panes.resolve(parts.len(), row, &mut self.slots)?;
         let mut values = std::mem::take(&mut records.values).into_iter();
         let mut done = 0;
-        while let Some(value) = values.next() {
+        for value in values.by_ref() {
             let updated = self.add(done, &keys[done], value, records.times[done], out);
             done += 1;
             // A record may update many windows that have fired.

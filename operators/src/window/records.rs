@@ -115,7 +115,7 @@ where
             let Some(Filling { smallest, largest, kept: Some(kept), .. }) = row.take() else { continue };
             let end = Timestamp::from_millis(largest.as_millis().saturating_add(1));
             let window = TimeRange { start: smallest, end };
-            let value = self.update.into_value(kept);
+            let value = self.update.last_value(kept);
             out.0.push(Windowed { key, window, value, timing: Timing::OnTime }, largest);
         }
         Ok(())

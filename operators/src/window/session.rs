@@ -205,7 +205,7 @@ impl<K: Key, A: Persist + Clone, U> Sessions<K, A, U> {
         for session in row.iter_mut().flat_map(|open| open.drain(..due)) {
             let window = TimeRange { start: session.first, end: windows.end(session.last) };
             let Some(kept) = session.kept else { continue };
-            let (key, value) = (key.clone(), self.update.into_value(kept));
+            let (key, value) = (key.clone(), self.update.last_value(kept));
             out.0.push(Windowed { key, window, value, timing: Timing::OnTime }, window.last());
         }
         if next.is_none() {
