@@ -401,7 +401,7 @@ mod tests {
     use super::*;
     use crate::stream::Stream;
     use crate::testkit::{Harness, at};
-    use crate::window::replay::{Ids, Rec, Seen, in_batches, record_by_record, recs, sort};
+    use crate::window::replay::{Ids, Rec, Seen, in_batches, in_epochs, record_by_record, recs, sort};
 
     /// Every window of 10 and of 25 ms that ends at a multiple of 10 ms; none for times that end in 7.
     #[derive(Clone)]
@@ -502,7 +502,8 @@ mod tests {
         ) {
             let expected = by_brute_force(&records, lag, lateness);
             prop_assert_eq!(sort(record_by_record(&records, lag, chain(lateness))), expected.clone());
-            prop_assert_eq!(sort(in_batches(&records, lag, chain(lateness))), expected);
+            prop_assert_eq!(sort(in_batches(&records, lag, chain(lateness))), expected.clone());
+            prop_assert_eq!(sort(in_epochs(&records, lag, chain(lateness))), expected);
         }
     }
 

@@ -138,7 +138,7 @@ mod tests {
     use crate::stream::Stream;
     use crate::testkit::{Harness, at};
     use crate::window::records;
-    use crate::window::replay::{Ids, Rec, Seen, in_batches, record_by_record, recs, sort};
+    use crate::window::replay::{Ids, Rec, Seen, in_batches, in_epochs, record_by_record, recs, sort};
 
     fn chain(count: u64) -> impl Fn(Stream<Rec>) -> Stream<Seen> {
         move |stream| {
@@ -173,7 +173,8 @@ mod tests {
         ) {
             let expected = by_brute_force(&records, count as usize);
             prop_assert_eq!(sort(record_by_record(&records, lag, chain(count))), expected.clone());
-            prop_assert_eq!(sort(in_batches(&records, lag, chain(count))), expected);
+            prop_assert_eq!(sort(in_batches(&records, lag, chain(count))), expected.clone());
+            prop_assert_eq!(sort(in_epochs(&records, lag, chain(count))), expected);
         }
     }
 

@@ -1,19 +1,24 @@
-//! Runs records through a chain in two ways, for tests that compare windows with brute force: record by record with a
-//! restart after each, and in batches as large as they get.
+//! Runs records through a chain in three ways, for tests that compare windows with brute force: record by record with
+//! a restart after each, in large batches, and in short epochs with no memory for state.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_state::backend::memory::MemoryBackend;
+use highwater_state::budget::TableBudget;
+use highwater_state::catalog::Catalog;
 use highwater_state::{Backend, Epoch, Timestamp};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Aggregate;
-use crate::interpret::{end_epoch, open, publish};
+use crate::flow::Flow;
+use crate::graph::Graph;
+use crate::interpret::{Alone, end_epoch, publish};
 use crate::limits::Limits;
 use crate::memory::Memory;
+use crate::opening::WorkerOpening;
 use crate::stream::Stream;
 use crate::task::FullSpeed;
 use crate::testkit::{Harness, at};
@@ -95,25 +100,71 @@ pub(super) fn record_by_record(
     harness.take().into_iter().map(|(seen, _)| seen).collect()
 }
 
-/// All in one go, with the least room between operators.
+/// All in one go, in large batches.
 pub(super) fn in_batches(
     records: &[Rec],
     lag: i64,
     chain: impl FnOnce(Stream<Rec>) -> Stream<Seen>,
 ) -> Vec<Seen> {
-    let topology = Topology::new("batches");
+    run(records, lag, chain, &Way { batch_records: 1024, table_bytes: usize::MAX, steps: usize::MAX })
+}
+
+/// In small batches and short epochs, each applied when the next is committed, and with no memory for rows that the
+/// backend holds.
+pub(super) fn in_epochs(
+    records: &[Rec],
+    lag: i64,
+    chain: impl FnOnce(Stream<Rec>) -> Stream<Seen>,
+) -> Vec<Seen> {
+    run(records, lag, chain, &Way { batch_records: 4, table_bytes: 0, steps: 2 })
+}
+
+/// How a flow runs: the size of its batches, the memory of its tables, and how many steps make an epoch.
+struct Way {
+    batch_records: usize,
+    table_bytes: usize,
+    steps: usize,
+}
+
+fn run(records: &[Rec], lag: i64, chain: impl FnOnce(Stream<Rec>) -> Stream<Seen>, way: &Way) -> Vec<Seen> {
+    let topology = Topology::new("replay");
     let sink = Memory::sink();
     let lag = Duration::from_millis(lag as u64);
     let source = topology.source("records", Memory::source(records.to_vec()));
     chain(source.event_time(|record| at(record.time), lag)).sink("sink", sink.clone());
     let graph = topology.finish().expect("a topology");
     let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
-    let limits = Limits { edge_batches: 1, ..Default::default() };
-    let mut flow = open(&graph, &backend, Epoch(0), limits).expect("opens");
-    while !flow.is_exhausted() {
-        flow.step(Timestamp::MIN, &FullSpeed).expect("runs");
+    let mut flow = open(&graph, &backend, way);
+    let mut epoch = Epoch(0);
+    loop {
+        let exhausted = (0..way.steps).any(|_| {
+            flow.step(Timestamp::MIN, &FullSpeed).expect("runs");
+            flow.is_exhausted()
+        });
+        epoch = epoch.next();
+        let contribution = end_epoch(&mut flow, epoch, exhausted).expect("ends");
+        backend.commit(&contribution.delta).expect("commits");
+        publish(&graph, epoch, &contribution).expect("publishes");
+        if exhausted {
+            return sink.take();
+        }
+        flow.applied(Epoch(epoch.0 - 1));
     }
-    let contribution = end_epoch(&mut flow, Epoch(1), true).expect("ends");
-    publish(&graph, Epoch(1), &contribution).expect("publishes");
-    sink.take()
+}
+
+fn open(graph: &Graph, backend: &Arc<dyn Backend>, way: &Way) -> Flow {
+    let sources = graph.sources().map(|(number, _, list)| (number, list().expect("lists its splits")));
+    let opening = WorkerOpening {
+        worker: 0,
+        workers: 1,
+        backend: Arc::clone(backend),
+        catalog: Arc::new(Catalog::open(&**backend).expect("opens")),
+        budget: Arc::new(TableBudget::new(way.table_bytes)),
+        committed: Epoch(0),
+        limits: Limits { batch_records: way.batch_records, edge_batches: 1, ..Limits::default() },
+        transport: &Alone,
+        splits: &sources.collect(),
+        idle_after: Duration::MAX,
+    };
+    Flow::open(graph, &opening).expect("opens")
 }

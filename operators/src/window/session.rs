@@ -296,7 +296,7 @@ mod tests {
     use super::*;
     use crate::stream::Stream;
     use crate::testkit::{Harness, at};
-    use crate::window::replay::{Ids, Rec, Seen, in_batches, record_by_record, recs, sort};
+    use crate::window::replay::{Ids, Rec, Seen, in_batches, in_epochs, record_by_record, recs, sort};
     use crate::window::session;
 
     fn chain(gap: i64) -> impl Fn(Stream<Rec>) -> Stream<Seen> {
@@ -381,7 +381,8 @@ mod tests {
         ) {
             let expected = as_sets(by_brute_force(&records, lag, gap));
             prop_assert_eq!(as_sets(record_by_record(&records, lag, chain(gap))), expected.clone());
-            prop_assert_eq!(as_sets(in_batches(&records, lag, chain(gap))), expected);
+            prop_assert_eq!(as_sets(in_batches(&records, lag, chain(gap))), expected.clone());
+            prop_assert_eq!(as_sets(in_epochs(&records, lag, chain(gap))), expected);
         }
 
         #[test]
