@@ -18,7 +18,9 @@ pub use highwater_operators::stateless::tried::Refused;
 pub use highwater_operators::stream::{EventTime, Stream, Untimed};
 pub use highwater_operators::table::Table;
 pub use highwater_operators::topology::Topology;
-pub use highwater_operators::window::{Timing, Windowed, WindowedStream, tumbling};
+pub use highwater_operators::window::{
+    AssignWindows, Timing, Windowed, WindowedStream, records, session, tumbling,
+};
 pub use highwater_state::{TimeRange, Timestamp};
 
 pub use crate::error::JobError;

@@ -1,4 +1,4 @@
-//! The meaning of tumbling windows down to the millisecond, from cases that are kept as data beside the project.
+//! The meaning of tumbling and session windows to the millisecond, from cases that are kept as data beside the project.
 //!
 //! Every case runs record by record with a restart after each, through the interpreter, and through jobs with one,
 //! two and four workers. If a test fails here, a window holds, fires, emits again or refuses the wrong record
@@ -9,6 +9,7 @@ use std::path::Path;
 use highwater::operators::interpret::interpret;
 use highwater::operators::memory::MemorySink;
 use highwater::operators::testkit::{Harness, at};
+use highwater::operators::window::Windows;
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ struct Shape {
     size_ms: i64,
     #[serde(default)]
     offset_ms: i64,
+    #[serde(default)]
+    gap_ms: i64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,7 +68,7 @@ enum Out {
     Late(i64),
 }
 
-/// The cases of tumbling windows; none where there is no such file.
+/// The cases of tumbling and session windows; none where there is no such file.
 fn cases() -> Vec<Case> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance/windows.json");
     let Ok(text) = std::fs::read_to_string(&file) else {
@@ -73,17 +76,29 @@ fn cases() -> Vec<Case> {
         return Vec::new();
     };
     let all: Vec<Case> = serde_json::from_str(&text).expect("the cases can be read");
-    let tumbling: Vec<Case> = all.into_iter().filter(|case| case.window.kind == "tumbling").collect();
-    assert!(!tumbling.is_empty(), "there are cases of tumbling windows");
-    tumbling
+    let kinds = ["tumbling", "session"];
+    for kind in kinds {
+        assert!(all.iter().any(|case| case.window.kind == kind), "there are cases of {kind} windows");
+    }
+    all.into_iter().filter(|case| kinds.contains(&case.window.kind.as_str())).collect()
 }
 
 fn windowed(case: &Case, stream: Stream<Rec>) -> Stream<Out> {
     let millis = |millis: i64| Duration::from_millis(millis.unsigned_abs());
     let shape = &case.window;
-    let windows = tumbling(millis(shape.size_ms)).offset(millis(shape.offset_ms.rem_euclid(shape.size_ms)));
-    let windows = stream.key_by(|rec| rec.key.clone()).window(windows);
-    let windows = windows.allow_late(Duration::from_millis(case.allowed_lateness_ms));
+    let keyed = stream.key_by(|rec| rec.key.clone());
+    match shape.kind.as_str() {
+        "tumbling" => {
+            let offset = millis(shape.offset_ms.rem_euclid(shape.size_ms));
+            let windows = keyed.window(tumbling(millis(shape.size_ms)).offset(offset));
+            aggregated(case, windows.allow_late(Duration::from_millis(case.allowed_lateness_ms)))
+        }
+        "session" => aggregated(case, keyed.window(session(millis(shape.gap_ms)))),
+        other => panic!("{}: there are no {other} windows", case.id),
+    }
+}
+
+fn aggregated<W: Windows>(case: &Case, windows: WindowedStream<String, Rec, W>) -> Stream<Out> {
     let (windows, late) = windows.with_late();
     let fired = match case.aggregate.as_str() {
         "count" => windows.count("windows").map(|w| fired(w.key, w.window, w.value as f64)),

@@ -27,3 +27,8 @@ impl Limits {
         Limits { batch_records: 1, edge_batches: 1, channel_batches: 1 }
     }
 }
+
+/// How many records a window of one key holds at most where the records themselves are kept, by
+/// [`apply`](crate::window::WindowedStream::apply). 100 000: records of a hundred bytes make 10 MB, which one key may
+/// take and one call may work through; all of it is written again in every epoch that adds to it.
+pub const WINDOW_RECORDS: usize = 100_000;

@@ -5,10 +5,14 @@
 //! state fails every test; one that asks for room goes through all that it does when there is none.
 
 use std::collections::VecDeque;
+#[cfg(test)]
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use highwater_state::backend::memory::MemoryBackend;
+#[cfg(test)]
+use highwater_state::delta::Family;
 use highwater_state::{Backend, Epoch, Timestamp};
 
 use crate::batch::Batch;
@@ -161,6 +165,22 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
     /// What came out since the last call, with its event times.
     pub fn take(&mut self) -> Vec<(U, Timestamp)> {
         self.sink.take()
+    }
+
+    /// How many rows the operators keep, timers included.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> usize {
+        let mut rows = 0;
+        for family in [Family::Values, Family::Windows, Family::Timers] {
+            let mut count = |_: &[u8], _: &[u8]| {
+                rows += 1;
+                ControlFlow::Continue(())
+            };
+            self.backend
+                .scan(family, &[], &[0xff; 16], &mut count)
+                .expect("a backend in memory does not fail");
+        }
+        rows
     }
 
     fn feed(&mut self, input: Input<T>) {

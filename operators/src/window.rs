@@ -4,6 +4,12 @@
 //! is the same for all of them ([`verbs`]).
 
 mod aligned;
+mod apply;
+mod custom;
+mod records;
+#[cfg(test)]
+mod replay;
+mod session;
 mod tumbling;
 mod verbs;
 
@@ -23,12 +29,16 @@ use crate::operator::Operator;
 use crate::outbox::Outbox;
 use crate::stream::{EventTime, Stream, Wire, add_node, here};
 
+pub use custom::AssignWindows;
+pub use records::{CountWindows, records};
+pub use session::{Session, session};
 pub use tumbling::{Tumbling, tumbling};
 
 /// A kind of window: what [`window`](KeyedStream::window) takes.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no kind of window",
-    label = "a kind of window is made by `tumbling(..)`, `sliding(..)`, `session(..)` or `records(..)`"
+    label = "a kind of window is made by `tumbling(..)`, `sliding(..)`, `session(..)` or `records(..)`",
+    note = "for windows of your own, implement `AssignWindows`"
 )]
 pub trait Windows: Clone + Send + Sync + 'static {
     /// Why these windows cannot be, if they cannot; said when the topology is built.
@@ -56,10 +66,18 @@ pub trait AlignedWindows: Windows {}
 
 /// Windows each of which is kept as a whole, and never put together from parts.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` puts windows together from parts, and `fold` does not say how",
-    label = "use `reduce`, or `aggregate` with an `Aggregate` of your own, which can be merged"
+    message = "`{Self}` of `{T}` cannot be folded",
+    label = "use `reduce`, or `aggregate` with an `Aggregate` of your own, which can be merged",
+    note = "sessions and sliding windows are put together from parts, and `fold` does not say how",
+    note = "windows of your own may share records, and a record that is folded twice must be `Clone`"
 )]
-pub trait WholeWindows: Windows {}
+pub trait WholeWindows<T>: Windows {
+    /// How a record is copied for each of several windows that hold it; `None` where only one does.
+    #[doc(hidden)]
+    fn copy() -> Option<fn(&T) -> T> {
+        None
+    }
+}
 
 /// When windows emit.
 #[derive(Clone, Debug, Default)]

@@ -18,6 +18,12 @@ pub trait Update<T>: Send + Sync + 'static {
     /// Adds a record.
     fn add(&self, kept: &mut Option<Self::Kept>, record: T, time: Timestamp);
 
+    /// Adds a record that goes to other windows too.
+    ///
+    /// # Panics
+    /// For `fold` over records that cannot be cloned; verbs refuse it by type where a record is in several windows.
+    fn add_shared(&self, kept: &mut Option<Self::Kept>, record: &T, time: Timestamp);
+
     /// Adds what was kept of other records, later ones where the order is known.
     ///
     /// # Panics
@@ -26,6 +32,12 @@ pub trait Update<T>: Send + Sync + 'static {
 
     /// What is given for what is kept.
     fn value(&self, kept: &Self::Kept) -> Self::Value;
+
+    /// As [`value`](Update::value), of what is not kept any longer.
+    #[inline]
+    fn last_value(&self, kept: Self::Kept) -> Self::Value {
+        self.value(&kept)
+    }
 }
 
 /// `count`.
@@ -38,6 +50,10 @@ impl<T: 'static> Update<T> for Counting {
     fn add(&self, kept: &mut Option<u64>, _: T, _: Timestamp) {
         *kept = Some(kept.unwrap_or(0) + 1);
     }
+    #[inline]
+    fn add_shared(&self, kept: &mut Option<u64>, _: &T, _: Timestamp) {
+        *kept = Some(kept.unwrap_or(0) + 1);
+    }
     fn merge(&self, kept: &mut u64, later: u64) {
         *kept += later;
     }
@@ -48,19 +64,26 @@ impl<T: 'static> Update<T> for Counting {
 }
 
 /// `fold`: begins with what `initial` gives, and changes it with every record.
-pub struct Folding<A, I, F> {
+pub struct Folding<T, A, I, F> {
     initial: I,
     f: F,
+    copy: Option<fn(&T) -> T>,
     marker: PhantomData<fn() -> A>,
 }
 
-impl<A, I, F> Folding<A, I, F> {
+impl<T, A, I, F> Folding<T, A, I, F> {
     pub(crate) fn new(initial: I, f: F) -> Self {
-        Folding { initial, f, marker: PhantomData }
+        Folding { initial, f, copy: None, marker: PhantomData }
+    }
+
+    /// Copies records with `copy` where they are in several windows.
+    pub(crate) fn copying(mut self, copy: Option<fn(&T) -> T>) -> Self {
+        self.copy = copy;
+        self
     }
 }
 
-impl<T, A, I, F> Update<T> for Folding<A, I, F>
+impl<T, A, I, F> Update<T> for Folding<T, A, I, F>
 where
     T: 'static,
     A: Persist + Clone,
@@ -73,11 +96,18 @@ where
     fn add(&self, kept: &mut Option<A>, record: T, _: Timestamp) {
         (self.f)(kept.get_or_insert_with(&self.initial), record);
     }
+    fn add_shared(&self, kept: &mut Option<A>, record: &T, time: Timestamp) {
+        let copy = self.copy.expect("windows that share records with a fold copy them");
+        self.add(kept, copy(record), time);
+    }
     fn merge(&self, _: &mut A, _: A) {
         unreachable!("a fold cannot be merged, and no verb that merges takes one");
     }
     fn value(&self, kept: &A) -> A {
         kept.clone()
+    }
+    fn last_value(&self, kept: A) -> A {
+        kept
     }
 }
 
@@ -98,11 +128,18 @@ where
             None => record,
         });
     }
+    #[inline]
+    fn add_shared(&self, kept: &mut Option<T>, record: &T, time: Timestamp) {
+        self.add(kept, record.clone(), time);
+    }
     fn merge(&self, kept: &mut T, later: T) {
         *kept = (self.0)(kept.clone(), later);
     }
     fn value(&self, kept: &T) -> T {
         kept.clone()
+    }
+    fn last_value(&self, kept: T) -> T {
+        kept
     }
 }
 
@@ -115,6 +152,10 @@ impl<T: 'static, A: Aggregate<T>> Update<T> for Aggregating<A> {
     #[inline]
     fn add(&self, kept: &mut Option<A::Acc>, record: T, time: Timestamp) {
         self.0.add(kept.get_or_insert_with(|| self.0.start()), &record, time);
+    }
+    #[inline]
+    fn add_shared(&self, kept: &mut Option<A::Acc>, record: &T, time: Timestamp) {
+        self.0.add(kept.get_or_insert_with(|| self.0.start()), record, time);
     }
     fn merge(&self, kept: &mut A::Acc, later: A::Acc) {
         self.0.merge(kept, later);

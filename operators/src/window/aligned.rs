@@ -99,7 +99,7 @@ impl<K: Key, W: Pieces, A: Persist + Clone, U> Window<K, W, A, U> {
             self.panes.take(end, self.most, &mut self.closing)?;
             let window = self.windows.window_ending(end);
             for (key, kept) in self.closing.drain(..) {
-                let value = self.update.value(&kept);
+                let value = self.update.last_value(kept);
                 out.0.push(Windowed { key, window, value, timing: Timing::OnTime }, window.last());
             }
         }

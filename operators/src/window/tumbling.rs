@@ -94,7 +94,7 @@ impl Windows for Tumbling {
 }
 
 impl AlignedWindows for Tumbling {}
-impl WholeWindows for Tumbling {}
+impl<T> WholeWindows<T> for Tumbling {}
 
 #[cfg(test)]
 mod tests {

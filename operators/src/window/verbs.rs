@@ -27,7 +27,7 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     /// ```
     #[track_caller]
     pub fn count(self, name: &str) -> Stream<Windowed<K, u64>, C> {
-        self.apply(here("window", Some(name)), Counting)
+        self.updated(here("window", Some(name)), Counting)
     }
 
     /// Aggregates the records of each key and window: `count sum min max mean`, tuples of them, or your own.
@@ -48,7 +48,7 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
         name: &str,
         of: impl FnOnce(Agg<T>) -> A,
     ) -> Stream<Windowed<K, A::Out>, C> {
-        self.apply(here("window", Some(name)), Aggregating(of(Agg::default())))
+        self.updated(here("window", Some(name)), Aggregating(of(Agg::default())))
     }
 
     /// Folds the records of each key and window into one value: `initial` before the first, changed by `f` with
@@ -61,9 +61,9 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
         f: impl Fn(&mut A, T) + Send + Sync + 'static,
     ) -> Stream<Windowed<K, A>, C>
     where
-        W: WholeWindows,
+        W: WholeWindows<T>,
     {
-        self.apply(here("window", Some(name)), Folding::new(initial, f))
+        self.updated(here("window", Some(name)), Folding::new(initial, f).copying(W::copy()))
     }
 
     /// Combines the records of each key and window two by two, in the order in which they came.
@@ -76,10 +76,10 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     where
         T: Persist + Clone,
     {
-        self.apply(here("window", Some(name)), Reducing(f))
+        self.updated(here("window", Some(name)), Reducing(f))
     }
 
-    fn apply<U: Update<T>>(self, place: Place, update: U) -> Stream<Windowed<K, U::Value>, C> {
+    pub(super) fn updated<U: Update<T>>(self, place: Place, update: U) -> Stream<Windowed<K, U::Value>, C> {
         let (windows, firing, update) = (self.windows, self.firing, Arc::new(update));
         let node = self.wire.port.node;
         self.wire.graph.borrow_mut().nodes[node].place = place;
