@@ -1,15 +1,17 @@
 //! The third noun, [`WindowedStream`]: how records are put into windows, and when a window emits.
 //!
 //! Each kind of window has a file of its own with the operator that keeps it; what is made of a window's records
-//! is the same for all of them ([`verbs`]).
+//! is the same for all of them (`verbs`).
 
 mod aligned;
 mod apply;
 mod custom;
+mod early;
 mod records;
 #[cfg(test)]
 mod replay;
 mod session;
+mod sliding;
 mod tumbling;
 mod verbs;
 
@@ -30,8 +32,10 @@ use crate::outbox::Outbox;
 use crate::stream::{EventTime, Stream, Wire, add_node, here};
 
 pub use custom::AssignWindows;
+pub use early::EarlyWindows;
 pub use records::{CountWindows, records};
 pub use session::{Session, session};
+pub use sliding::{Sliding, sliding};
 pub use tumbling::{Tumbling, tumbling};
 
 /// A kind of window: what [`window`](KeyedStream::window) takes.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_state::delta::Family;
+use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
 use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
@@ -22,6 +23,7 @@ use crate::lateness::KeptWatermark;
 use crate::opening::{NodeOpening, OpenError};
 use crate::operator::{Fault, Operator, Progress};
 use crate::outbox::Outputs;
+use crate::window::early::Early;
 use crate::window::{Firing, Out, Timing, WindowOperator, Windowed};
 
 /// Windows that cut event time into pieces, each record in exactly one.
@@ -45,6 +47,7 @@ pub(super) fn open<K: Key, T: Data, W: Pieces, U: Update<T>>(
         windows: windows.clone(),
         lateness: firing.allowed_lateness,
         panes: Panes::<K, U::Kept>::open(store, opening.committed())?,
+        early: Early::open(firing, opening)?,
         watermark: KeptWatermark::open(opening)?,
         update: Arc::clone(update),
         most: opening.batch_records(),
@@ -59,6 +62,7 @@ struct Window<K, W, A, U> {
     windows: W,
     lateness: Duration,
     panes: Panes<K, A>,
+    early: Option<Early<K>>,
     watermark: KeptWatermark,
     update: Arc<U>,
     most: usize,
@@ -136,6 +140,41 @@ impl<K: Key, W: Pieces, A: Persist + Clone, U> Window<K, W, A, U> {
         }
     }
 
+    /// Emits the open windows that have changed.
+    fn emit_early<T: Data>(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Out<K, T, U::Value>,
+    ) -> Result<Progress, Fault>
+    where
+        U: Update<T, Kept = A>,
+    {
+        let Some(mut early) = self.early.take() else { return Ok(Progress::Done) };
+        let progress = loop {
+            if !out.has_room() {
+                break Progress::Again;
+            }
+            let Some((key, ends)) = early.next_due(watermark)? else { break Progress::Done };
+            let hash = key_hash(&key);
+            for end in ends.into_iter().filter(|&end| end > watermark) {
+                self.panes.resolve(1, |_| RowRef { hash, time: end, key: &key }, &mut self.slots)?;
+                self.emit(self.slots[0], end, Timing::Early, out);
+            }
+        };
+        self.early = Some(early);
+        Ok(progress)
+    }
+
+    /// Notes for early results which windows the records of a batch have changed.
+    fn note_early(&mut self, keys: &[K], hashes: &[u64], times: &[Timestamp]) -> Result<(), Fault> {
+        let Some(early) = &mut self.early else { return Ok(()) };
+        let watermark = self.watermark.get();
+        for (index, (&time, &end)) in times.iter().zip(&self.ends).enumerate() {
+            early.note(index, end, time.max(watermark), end);
+        }
+        early.arm(keys, hashes)
+    }
+
     fn emit<T: Data>(&mut self, slot: Slot, end: Timestamp, timing: Timing, out: &mut Out<K, T, U::Value>)
     where
         U: Update<T, Kept = A>,
@@ -190,7 +229,9 @@ where
 {
     fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T, U::Value>) -> Result<(), Fault> {
         let batch = std::mem::take(batch);
-        if self.assign(&batch.records.times) {
+        let any_behind = self.assign(&batch.records.times);
+        self.note_early(&batch.keys, &batch.hashes, &batch.records.times)?;
+        if any_behind {
             return self.add_one_by_one(batch, out);
         }
         let KeyedBatch { keys, hashes, records } = batch;
@@ -212,6 +253,9 @@ where
         if watermark <= self.watermark.get() {
             return Ok(Progress::Done);
         }
+        if self.emit_early(watermark, out)? == Progress::Again {
+            return Ok(Progress::Again);
+        }
         if self.lateness.is_zero() {
             if self.close(watermark, out)? == Progress::Again {
                 return Ok(Progress::Again);
@@ -232,10 +276,16 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
+        if let Some(early) = &mut self.early {
+            early.freeze(epoch, delta)?;
+        }
         Ok(self.panes.freeze(epoch, delta)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {
+        if let Some(early) = &mut self.early {
+            early.applied(epoch);
+        }
         self.panes.applied(epoch);
     }
 }
