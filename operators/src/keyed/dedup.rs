@@ -2,8 +2,9 @@
 //!
 //! What is remembered of a key is the event time of its last record that was passed on. It is forgotten when the
 //! watermark has gone further than the ttl behind that time: a timer is filed for that point, and moved with what is
-//! remembered. Invariant: every remembered time has one timer, unless it lives to the end of time, and no timer is
-//! behind the watermark; so a record meets exactly what is to be remembered at its watermark.
+//! remembered. Invariants: every remembered time has a timer at or before its end, unless it lives to the end of time
+//! or was remembered under a longer ttl in an earlier run; and a record meets exactly what is to be remembered at its
+//! watermark, whether it has been deleted yet or not.
 //!
 //! Memory: a time and a timer per key that is remembered, in the shared table budget, on disk beyond it. It does not
 //! know lateness: a record behind the watermark is treated like any other.
@@ -38,7 +39,7 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
     /// with the same event time, the out-of-orderness of the stream is enough.
     ///
     /// Memory: one time per key that is remembered, hence the keys of one `ttl` (and of the out-of-orderness). It
-    /// survives a restart.
+    /// survives a restart, also one with another `ttl`, by which it is judged then.
     ///
     /// ```
     /// # use highwater_operators::testkit::timed_output_of;
@@ -98,7 +99,8 @@ impl<K: Key> Dedup<K> {
         self.moves.clear();
         for (index, (&time, &slot)) in times.iter().zip(&self.slots).enumerate() {
             let before = self.passed.value(slot).copied();
-            let passes = !before.is_some_and(|before| self.ttl.spans(before, time));
+            let alive = before.filter(|&before| !self.is_forgotten(before, watermark));
+            let passes = !alive.is_some_and(|alive| self.ttl.spans(alive, time));
             self.passes.push(passes);
             if !passes {
                 continue;
@@ -117,6 +119,38 @@ impl<K: Key> Dedup<K> {
                 }
             }
         }
+    }
+
+    fn is_forgotten(&self, remembered: Timestamp, watermark: Timestamp) -> bool {
+        self.ttl.expiry(remembered).is_some_and(|expiry| expiry <= watermark)
+    }
+
+    /// Forgets what is to be forgotten of the keys whose timers fired.
+    fn forget(&mut self, watermark: Timestamp) -> Result<(), Fault> {
+        let due: Vec<(K, u64)> = self
+            .due
+            .drain(..)
+            .map(|(key, ())| {
+                let hash = key_hash(&key);
+                (key, hash)
+            })
+            .collect();
+        let row = |number: usize| RowRef { hash: due[number].1, time: Timestamp::MIN, key: &due[number].0 };
+        self.passed.resolve(due.len(), row, &mut self.slots)?;
+        let (mut keys, mut hashes) = (Vec::new(), Vec::new());
+        self.moves.clear();
+        for ((key, hash), &slot) in due.into_iter().zip(&self.slots) {
+            let Some(&remembered) = self.passed.value(slot) else { continue };
+            if self.is_forgotten(remembered, watermark) {
+                *self.passed.value_mut(slot) = None;
+            } else if let Some(expiry) = self.ttl.expiry(remembered) {
+                // The timer was set by a shorter ttl, in an earlier run.
+                self.moves.push((keys.len(), expiry, Some(())));
+                keys.push(key);
+                hashes.push(hash);
+            }
+        }
+        self.move_timers(&keys, &hashes)
     }
 
     fn move_timers(&mut self, keys: &[K], hashes: &[u64]) -> Result<(), Fault> {
@@ -165,15 +199,7 @@ impl<K: Key, T: Data> Operator<KeyedBatch<K, T>, Outbox<KeyedBatch<K, T>>> for D
         while let Some(time) = self.timers.due(watermark)? {
             self.due.clear();
             self.timers.take(time, self.most, &mut self.due)?;
-            let due = &self.due;
-            let row = |number: usize| {
-                let (key, ()) = &due[number];
-                RowRef { hash: key_hash(key), time: Timestamp::MIN, key }
-            };
-            self.passed.resolve(due.len(), row, &mut self.slots)?;
-            for &slot in &self.slots {
-                *self.passed.value_mut(slot) = None;
-            }
+            self.forget(watermark)?;
         }
         self.watermark.rise(watermark);
         Ok(Progress::Done)
@@ -200,11 +226,19 @@ fn keep<T>(items: &mut Vec<T>, marks: &[bool]) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
+    use highwater_state::Backend;
+    use highwater_state::backend::memory::MemoryBackend;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::interpret::{end_epoch, open, publish};
+    use crate::limits::Limits;
+    use crate::memory::Memory;
+    use crate::task::FullSpeed;
     use crate::testkit::{Harness, at, batched_output_of};
+    use crate::topology::Topology;
 
     /// The number of a record, its key and its event time.
     type Numbered = (usize, u8, i64);
@@ -279,6 +313,38 @@ mod tests {
         assert_eq!(harness.rows(), 0);
         let passed: Vec<usize> = harness.take().into_iter().map(|(number, _)| number).collect();
         assert_eq!(passed, [0, 1, 2, 3, 4]);
+    }
+
+    /// Runs a job on the state of an earlier one, to the end of its first records.
+    fn run_on(backend: &Arc<dyn Backend>, epoch: Epoch, ttl: u64, records: &[Numbered]) -> Vec<usize> {
+        let (topology, sink) = (Topology::new("runs"), Memory::sink());
+        let source = topology.source("records", Memory::source(records.to_vec()).unending());
+        let keyed = source.event_time(|record| at(record.2), Duration::ZERO).key_by(|record| record.1);
+        let passed = keyed.dedup("once", Duration::from_millis(ttl)).values();
+        passed.map(|record| record.0).sink("sink", sink.clone());
+        let graph = topology.finish().expect("a topology");
+        let mut flow = open(&graph, backend, epoch, Limits::default()).expect("opens");
+        while flow.step(at(0), &FullSpeed).expect("runs") {}
+        let contribution = end_epoch(&mut flow, epoch.next(), true).expect("ends");
+        backend.commit(&contribution.delta).expect("commits");
+        publish(&graph, epoch.next(), &contribution).expect("publishes");
+        sink.take()
+    }
+
+    #[test]
+    fn what_was_remembered_under_another_ttl_lives_by_the_new_one() {
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+        let records =
+            numbered(&[(1, 100), (2, 105), (1, 115), (2, 114), (2, 130), (3, 140), (3, 155), (3, 160)]);
+        assert_eq!(run_on(&backend, Epoch(0), 10, &records[..2]), [0, 1]);
+        let longer = run_on(&backend, Epoch(1), 20, &records[..6]);
+        assert_eq!(
+            longer,
+            [4, 5],
+            "the timer for 1 at 111 fires before the record at 115 and must not forget"
+        );
+        assert_eq!(run_on(&backend, Epoch(2), 5, &records[..7]), [6]);
+        assert_eq!(run_on(&backend, Epoch(3), 5, &records), [0; 0]);
     }
 
     #[test]

@@ -28,13 +28,15 @@ impl<T: Data> Stream<T, Untimed> {
     /// So every kind of window, session and timer works in processing time: a window fires when the clock has passed
     /// its end, and no record is late. What was open when a job was stopped fires after the restart, as soon as the
     /// clock has passed its end. If the clock has been set back, time stands still until it has come where it was.
-    /// When the source ends, so does time.
+    /// When the source ends, so does time, and for good: if it goes on in a later run on the same state, what it
+    /// delivers is late.
     ///
     /// Results depend on when records come and how fast they are read: they are not the same in every run, and a
     /// record that is read again after a crash gets another time. Use
     /// [`event_time`](Stream::event_time) where that must not be.
     ///
-    /// The watermark moves at most once a millisecond, over every edge down to what uses it. With
+    /// The watermark moves at most once a millisecond, over every edge down to what uses it, and is kept with every
+    /// epoch, so that a job with nothing to read still commits some bytes an epoch. With
     /// [`interpret`](crate::interpret::interpret) the clock stands still at the beginning of 1970, with
     /// [`Harness`](crate::testkit::Harness) it is moved by hand.
     ///

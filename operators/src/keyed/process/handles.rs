@@ -3,7 +3,7 @@
 //! Each handle is a table of its own with one row per key. What a handle gives is the decoded value itself, to
 //! be changed in place; it is encoded once per epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -14,18 +14,22 @@ use highwater_state::{Key, Persist};
 use crate::keyed::process::Context;
 use crate::keyed::process::expiry::Expiry;
 use crate::keyed::process::state::{Moment, State, StateTable};
-use crate::opening::NodeOpening;
+use crate::opening::{NodeOpening, OpenError};
+use crate::operator::Fault;
 
 /// Declares the state of an operator; given to the closure of `process`.
 pub struct States<'a, K> {
     opening: &'a NodeOpening<'a>,
     tables: Vec<Box<dyn StateTable<K>>>,
-    failed: Result<()>,
+    names: BTreeSet<String>,
+    failed: std::result::Result<(), OpenError>,
 }
 
 impl<'a, K: Key> States<'a, K> {
     pub(crate) fn new(opening: &'a NodeOpening<'a>) -> Self {
-        States { opening, tables: Vec::new(), failed: Ok(()) }
+        // The timers of the operator itself are filed beside its handles.
+        let names = BTreeSet::from(["timers".to_owned()]);
+        States { opening, tables: Vec::new(), names, failed: Ok(()) }
     }
 
     /// One value per key, kept until it is cleared.
@@ -71,13 +75,26 @@ impl<'a, K: Key> States<'a, K> {
         Value { table: self.tables.len().saturating_sub(1), marker: PhantomData }
     }
 
-    fn open<V: Persist>(&self, name: &str, ttl: Option<Duration>) -> Result<State<K, V>> {
+    fn open<V: Persist>(
+        &mut self,
+        name: &str,
+        ttl: Option<Duration>,
+    ) -> std::result::Result<State<K, V>, OpenError> {
+        // Two tables over the same rows would each write what the other does not know.
+        let parts = if ttl.is_some() { &["", ".written", ".timers"][..] } else { &[""] };
+        for part in parts.iter().map(|part| format!("{name}{part}")) {
+            if let Some(taken) = self.names.replace(part) {
+                let reason =
+                    format!("a second handle would keep its state as `{taken}`; give it another name");
+                return Err(Fault::Failed(reason.into()));
+            }
+        }
         let place = self.opening.store::<K, V>(Some(name), Family::Values)?;
         let expiry = ttl.map(|ttl| Expiry::open(self.opening, name, ttl)).transpose()?;
-        State::open(place, self.opening.committed(), expiry)
+        Ok(State::open(place, self.opening.committed(), expiry)?)
     }
 
-    pub(crate) fn finish(self) -> Result<Vec<Box<dyn StateTable<K>>>> {
+    pub(crate) fn finish(self) -> std::result::Result<Vec<Box<dyn StateTable<K>>>, OpenError> {
         self.failed.map(|()| self.tables)
     }
 }
@@ -126,7 +143,7 @@ impl<V> Value<V> {
     }
 
     /// The value, to be changed in place; `None` deletes it. The row is written at the end of the epoch whether
-    /// it is changed or not.
+    /// it is changed or not, and has a new time to live, if the handle has one.
     ///
     /// # Errors
     /// If the state store fails.

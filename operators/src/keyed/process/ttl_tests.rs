@@ -266,3 +266,27 @@ fn a_ttl_that_outlives_time_keeps_for_ever_and_sets_no_timer() {
     assert_eq!(seen, [Some(1), Some(2)]);
     assert_eq!(harness.rows(), 2);
 }
+
+#[test]
+#[should_panic(expected = "a second handle would keep its state as `held`")]
+fn two_handles_of_one_name_are_refused() {
+    let _ = Harness::new(|stream| {
+        let make = |states: &mut States<'_, u8>| {
+            let _ = states.value::<i64>("held");
+            Acting { held: states.value("held") }
+        };
+        stream.key_by(|step: &Step| step.0).process("acting", make).values()
+    });
+}
+
+#[test]
+fn a_write_of_an_earlier_time_is_deleted_at_its_own_time() {
+    let mut harness =
+        Harness::new(|stream| stream.key_by(|step: &Step| step.0).process("acting", acting(10)).values());
+    harness.record((1, Act::Set, 100), at(100));
+    harness.record((1, Act::Set, 50), at(50));
+    harness.watermark(at(60));
+    assert_eq!(harness.rows(), 3);
+    harness.watermark(at(61));
+    assert_eq!(harness.rows(), 0);
+}
