@@ -157,10 +157,16 @@ impl<T: 'static> Operator<Batch<T>, Outbox<Batch<T>>> for ByClock {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
-    use crate::interpret::interpret;
+    use highwater_state::backend::memory::MemoryBackend;
+    use highwater_state::{Backend, Epoch};
+
+    use crate::interpret::{end_epoch_at, interpret, open};
+    use crate::limits::Limits;
     use crate::memory::Memory;
+    use crate::task::FullSpeed;
     use crate::testkit::{Harness, at};
     use crate::topology::Topology;
     use crate::window::tumbling;
@@ -222,5 +228,19 @@ mod tests {
         let mut found = sink.take();
         found.sort_unstable();
         assert_eq!(found, [('a', 0, 2), ('b', 0, 1)]);
+    }
+
+    #[test]
+    fn the_clock_moves_nothing_after_the_last_barrier() {
+        let topology = Topology::new("stopped");
+        let letters = topology.source("letters", Memory::source(['a']).unending());
+        letters.processing_time().sink("sink", Memory::sink());
+        let graph = topology.finish().expect("a topology");
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+        let mut flow = open(&graph, &backend, Epoch(0), Limits::default()).expect("opens");
+        assert!(flow.step(at(1), &FullSpeed).expect("runs"));
+        end_epoch_at(at(2), &mut flow, Epoch(1), true).expect("ends");
+        assert!(flow.has_ended());
+        assert!(!flow.step(at(3), &FullSpeed).expect("runs"), "a watermark would follow the end");
     }
 }
