@@ -127,19 +127,13 @@ impl<K: Key> Dedup<K> {
 
     /// Forgets what is to be forgotten of the keys whose timers fired.
     fn forget(&mut self, watermark: Timestamp) -> Result<(), Fault> {
-        let due: Vec<(K, u64)> = self
-            .due
-            .drain(..)
-            .map(|(key, ())| {
-                let hash = key_hash(&key);
-                (key, hash)
-            })
-            .collect();
-        let row = |number: usize| RowRef { hash: due[number].1, time: Timestamp::MIN, key: &due[number].0 };
+        let due = self.due.drain(..).map(|(key, ())| (key_hash(&key), key));
+        let due: Vec<(u64, K)> = due.collect();
+        let row = |number: usize| RowRef { hash: due[number].0, time: Timestamp::MIN, key: &due[number].1 };
         self.passed.resolve(due.len(), row, &mut self.slots)?;
         let (mut keys, mut hashes) = (Vec::new(), Vec::new());
         self.moves.clear();
-        for ((key, hash), &slot) in due.into_iter().zip(&self.slots) {
+        for ((hash, key), &slot) in due.into_iter().zip(&self.slots) {
             let Some(&remembered) = self.passed.value(slot) else { continue };
             if self.is_forgotten(remembered, watermark) {
                 *self.passed.value_mut(slot) = None;

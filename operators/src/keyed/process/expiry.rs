@@ -120,18 +120,12 @@ impl<K: Key> Expiry<K> {
         self.due.clear();
         self.dead.clear();
         self.timers.take(time, self.most, &mut self.due)?;
-        let due: Vec<(K, u64)> = self
-            .due
-            .drain(..)
-            .map(|(key, ())| {
-                let hash = key_hash(&key);
-                (key, hash)
-            })
-            .collect();
-        let row = |index: usize| RowRef { hash: due[index].1, time: Timestamp::MIN, key: &due[index].0 };
+        let due = self.due.drain(..).map(|(key, ())| (key_hash(&key), key));
+        let due: Vec<(u64, K)> = due.collect();
+        let row = |index: usize| RowRef { hash: due[index].0, time: Timestamp::MIN, key: &due[index].1 };
         self.written.resolve(due.len(), row, &mut self.slots)?;
         let mut later = Vec::new();
-        for ((key, hash), &slot) in due.into_iter().zip(&self.slots) {
+        for ((hash, key), &slot) in due.into_iter().zip(&self.slots) {
             let Some(&Written { at, .. }) = self.written.value(slot) else { continue };
             let expiry = self.ttl.expiry(at);
             if expiry.is_some_and(|expiry| expiry <= through) {
