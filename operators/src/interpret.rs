@@ -108,9 +108,19 @@ pub(crate) fn open(
 
 /// Steps until the barrier has passed everything.
 pub(crate) fn end_epoch(flow: &mut Flow, epoch: Epoch, last: bool) -> Result<Contribution, RunError> {
+    end_epoch_at(STANDING_CLOCK, flow, epoch, last)
+}
+
+/// The same while the clock stands elsewhere.
+pub(crate) fn end_epoch_at(
+    now: Timestamp,
+    flow: &mut Flow,
+    epoch: Epoch,
+    last: bool,
+) -> Result<Contribution, RunError> {
     flow.end_epoch(epoch, last);
     loop {
-        flow.step(STANDING_CLOCK, &FullSpeed)?;
+        flow.step(now, &FullSpeed)?;
         if let Some((_, contribution)) = flow.take_contribution() {
             return Ok(contribution);
         }

@@ -1,9 +1,11 @@
 //! The second noun, [`KeyedStream`], and its verbs: what is kept per key.
 
+mod dedup;
 mod key_by;
 pub mod process;
 mod running;
 mod sorted;
+mod ttl;
 
 use std::marker::PhantomData;
 

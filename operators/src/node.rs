@@ -128,7 +128,9 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
     }
 
     fn step_signals(&mut self, context: &mut StepContext<'_>) -> Result<bool, Fault> {
-        let mut moved = self.out.has_room() && self.operator.on_clock(context.now, &mut self.out)?;
+        // Nothing follows the end, also where the clock goes on until the last epoch is committed.
+        let clocked = !self.ended && self.out.has_room();
+        let mut moved = clocked && self.operator.on_clock(context.now, &mut self.out)?;
         for _ in 0..SIGNALS_PER_STEP {
             if !self.out.has_room() {
                 break;

@@ -19,7 +19,7 @@ use crate::batch::Batch;
 use crate::data::Data;
 use crate::flow::Flow;
 use crate::graph::Graph;
-use crate::interpret::{end_epoch, interpret, open, publish, recover_sinks};
+use crate::interpret::{STANDING_CLOCK, end_epoch, end_epoch_at, interpret, open, publish, recover_sinks};
 use crate::limits::Limits;
 use crate::memory::{Memory, MemorySink};
 use crate::operator::{Fault, Operator};
@@ -75,6 +75,36 @@ where
     sink.take().into_iter().map(|(result, time): (U, Timestamp)| (time.as_millis(), result)).collect()
 }
 
+/// As [`timed_output_of`], but the records come in batches as large as a job's, and the watermark follows them at
+/// the distance of `out_of_orderness`. What it gives must not differ from what single records give, where an operator
+/// says that batches make no difference.
+///
+/// # Panics
+/// If the topology fails.
+pub fn batched_output_of<T, U>(
+    records: impl IntoIterator<Item = (i64, T)>,
+    out_of_orderness: Duration,
+    chain: impl FnOnce(Stream<T>) -> Stream<U>,
+) -> Vec<(i64, U)>
+where
+    T: Data + Clone + Sync,
+    U: Data,
+{
+    let topology = Topology::new("batches");
+    let sink = Memory::sink();
+    let source = topology.source("records", Memory::source(records));
+    let timed = source.event_time(|record: &(i64, T)| at(record.0), out_of_orderness);
+    with_times(chain(timed.map(|(_, record)| record))).sink("sink", sink.clone());
+    let graph = topology.finish().expect("the chain is a topology");
+    let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
+    recover_sinks(&graph, Epoch(0)).expect("a sink in memory does not fail");
+    let mut flow = open(&graph, &backend, Epoch(0), Limits::default()).expect("the chain opens");
+    while flow.step(STANDING_CLOCK, &FullSpeed).expect("the chain runs") || !flow.is_exhausted() {}
+    let contribution = end_epoch(&mut flow, Epoch(1), true).expect("the epoch ends");
+    publish(&graph, Epoch(1), &contribution).expect("a sink in memory does not fail");
+    sink.take().into_iter().map(|(result, time): (U, Timestamp)| (time.as_millis(), result)).collect()
+}
+
 /// Makes each record's event time part of it.
 fn with_times<T: Data>(stream: Stream<T>) -> Stream<(T, Timestamp)> {
     let place = here("with_times", None);
@@ -123,6 +153,7 @@ pub struct Harness<T: 'static, U: 'static> {
     backend: Arc<dyn Backend>,
     epoch: Epoch,
     flow: Flow,
+    clock: Timestamp,
 }
 
 impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
@@ -143,7 +174,7 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
         let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
         recover_sinks(&graph, Epoch(0)).expect("a sink in memory does not fail");
         let flow = open(&graph, &backend, Epoch(0), Limits::tiny()).expect("the chain opens");
-        Harness { graph, script, sink, backend, epoch: Epoch(0), flow }
+        Harness { graph, script, sink, backend, epoch: Epoch(0), flow, clock: STANDING_CLOCK }
     }
 
     /// Feeds one record.
@@ -160,6 +191,16 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
     /// If the chain fails.
     pub fn watermark(&mut self, watermark: Timestamp) {
         self.feed(Input::Watermark(watermark));
+    }
+
+    /// Sets the clock, which stands at the beginning of 1970 until then. Because a restart follows every input, it
+    /// may also be set back: as if a machine had lost its time while the job stood still.
+    ///
+    /// # Panics
+    /// If the chain fails.
+    pub fn clock(&mut self, now: Timestamp) {
+        self.clock = now;
+        self.run_and_restart();
     }
 
     /// What came out since the last call, with its event times.
@@ -185,9 +226,14 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
 
     fn feed(&mut self, input: Input<T>) {
         self.script.lock().unwrap_or_else(PoisonError::into_inner).push_back(input);
-        while self.flow.step(Timestamp::MIN, &FullSpeed).expect("the chain runs") {}
+        self.run_and_restart();
+    }
+
+    fn run_and_restart(&mut self) {
+        while self.flow.step(self.clock, &FullSpeed).expect("the chain runs") {}
         self.epoch = self.epoch.next();
-        let contribution = end_epoch(&mut self.flow, self.epoch, false).expect("the epoch ends");
+        let ended = end_epoch_at(self.clock, &mut self.flow, self.epoch, false);
+        let contribution = ended.expect("the epoch ends");
         self.backend.commit(&contribution.delta).expect("a backend in memory does not fail");
         publish(&self.graph, self.epoch, &contribution).expect("a sink in memory does not fail");
         recover_sinks(&self.graph, self.epoch).expect("a sink in memory does not fail");

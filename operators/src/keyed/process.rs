@@ -1,7 +1,11 @@
 //! `process`: an operator of the user's own, with typed state per key and timers in event time.
 
 mod context;
+mod expiry;
 mod handles;
+mod state;
+#[cfg(test)]
+mod ttl_tests;
 
 use std::sync::Arc;
 
@@ -18,9 +22,10 @@ use crate::lateness::KeptWatermark;
 use crate::operator::{Fault, Operator, Progress};
 use crate::outbox::{Outbox, Outputs};
 use crate::stream::here;
+use state::StateTable;
 
 pub use context::Context;
-pub use handles::{List, Map, States, Value};
+pub use handles::{List, Map, States, StatesWithTtl, Value};
 
 /// What a user's keyed operator must do.
 ///
@@ -51,7 +56,8 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
     /// Runs an operator of the user's own.
     ///
     /// `make` is called once per worker and declares the operator's state: each handle has a name, under which
-    /// its state survives a restart, as do the timers. State is kept until the operator clears it.
+    /// its state survives a restart, as do the timers. State is kept until the operator clears it, or for as long as
+    /// [`ttl`](States::ttl) says.
     ///
     /// ```
     /// use highwater_operators::error::Cause;
@@ -79,6 +85,12 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
     /// });
     /// assert_eq!(first, [(1, 'a'), (2, 'b')]);
     /// ```
+    ///
+    /// With `states.ttl(hour).value("seen")` it would pass a key again when it has been silent for more than an hour
+    /// after the last record that was passed, and would keep the keys of one hour only.
+    ///
+    /// Memory: a row per key and handle that holds something, and a timer for each that is set, in the shared table
+    /// budget, on disk beyond it.
     #[track_caller]
     pub fn process<P: KeyedOperator<K, T>>(
         self,
@@ -99,7 +111,8 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
             let operator = make(&mut states);
             let tables = states.finish()?;
             let most = opening.batch_records();
-            Ok(Box::new(Process { operator, tables, timers, watermark, most, due: Vec::new(), fetched: 0 }))
+            let (reached, due) = (watermark.get(), Vec::new());
+            Ok(Box::new(Process { operator, tables, timers, watermark, reached, most, due, fetched: 0 }))
         });
         KeyedStream::at(wire)
     }
@@ -107,9 +120,11 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
 
 struct Process<K, P> {
     operator: P,
-    tables: Vec<Box<dyn handles::StateTable<K>>>,
+    tables: Vec<Box<dyn StateTable<K>>>,
     timers: Panes<K, ()>,
     watermark: KeptWatermark,
+    /// The watermark, or the time of the latest timer that has fired on the way to the next.
+    reached: Timestamp,
     most: usize,
     due: Vec<(K, ())>,
     /// How many records a full output left of a batch whose rows have been fetched.
@@ -134,6 +149,7 @@ impl<K: Key, P> Process<K, P> {
             }
             let mut due = std::mem::take(&mut self.due);
             self.timers.take(time, self.most, &mut due)?;
+            self.reached = self.reached.max(time);
             for (key, ()) in due.drain(..) {
                 let hash = key_hash(&key);
                 let watermark = self.watermark.get().max(through);
@@ -142,6 +158,7 @@ impl<K: Key, P> Process<K, P> {
                     hash,
                     time,
                     watermark,
+                    reached: self.reached,
                     overdue: false,
                     tables: &mut self.tables,
                     timers: &mut self.timers,
@@ -152,6 +169,11 @@ impl<K: Key, P> Process<K, P> {
             self.due = due;
         }
         Ok(Progress::Done)
+    }
+
+    /// Deletes the state that has died; after the timers, whose times come before the watermark.
+    fn expire(&mut self, watermark: Timestamp) -> Result<(), Fault> {
+        Ok(self.tables.iter_mut().try_for_each(|table| table.expire(watermark))?)
     }
 }
 
@@ -182,6 +204,7 @@ where
                     hash,
                     time,
                     watermark,
+                    reached: self.reached,
                     overdue: false,
                     tables: &mut self.tables,
                     timers: &mut self.timers,
@@ -193,6 +216,7 @@ where
                     // Before the next record, as if each came in a batch of its own; and without a look at the
                     // room, because they belong to this one.
                     self.fire(watermark, false, out)?;
+                    self.expire(watermark)?;
                 }
             }
         }
@@ -215,6 +239,8 @@ where
         let progress = self.fire(watermark, true, out)?;
         if progress == Progress::Done {
             self.watermark.rise(watermark);
+            self.reached = self.watermark.get();
+            self.expire(self.reached)?;
         }
         Ok(progress)
     }

@@ -6,7 +6,7 @@ use highwater_state::table::RowRef;
 use highwater_state::{Key, Timestamp};
 
 use crate::batch::KeyedBatch;
-use crate::keyed::process::handles::StateTable;
+use crate::keyed::process::state::StateTable;
 use crate::outbox::Outbox;
 
 /// The key, the time, the state and the output of one call.
@@ -15,7 +15,9 @@ pub struct Context<'a, K, O> {
     pub(crate) hash: u64,
     pub(crate) time: Timestamp,
     pub(crate) watermark: Timestamp,
-    /// A timer was set that is due already.
+    /// How far time has come: unlike the watermark, it does not depend on how records are batched while timers fire.
+    pub(crate) reached: Timestamp,
+    /// A timer was set that is due already, or state was written that is dead already.
     pub(crate) overdue: bool,
     pub(crate) tables: &'a mut [Box<dyn StateTable<K>>],
     pub(crate) timers: &'a mut Panes<K, ()>,

@@ -3,92 +3,127 @@
 //! Each handle is a table of its own with one row per key. What a handle gives is the decoded value itself, to
 //! be changed in place; it is encoded once per epoch.
 
-use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use highwater_state::delta::Family;
 use highwater_state::error::Result;
-use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Key, Persist};
 
 use crate::keyed::process::Context;
-use crate::opening::NodeOpening;
+use crate::keyed::process::expiry::Expiry;
+use crate::keyed::process::state::{Moment, State, StateTable};
+use crate::opening::{NodeOpening, OpenError};
+use crate::operator::Fault;
 
 /// Declares the state of an operator; given to the closure of `process`.
 pub struct States<'a, K> {
     opening: &'a NodeOpening<'a>,
     tables: Vec<Box<dyn StateTable<K>>>,
-    failed: Result<()>,
+    names: BTreeSet<String>,
+    failed: std::result::Result<(), OpenError>,
 }
 
 impl<'a, K: Key> States<'a, K> {
     pub(crate) fn new(opening: &'a NodeOpening<'a>) -> Self {
-        States { opening, tables: Vec::new(), failed: Ok(()) }
+        // The timers of the operator itself are filed beside its handles.
+        let names = BTreeSet::from(["timers".to_owned()]);
+        States { opening, tables: Vec::new(), names, failed: Ok(()) }
     }
 
-    /// One value per key.
+    /// One value per key, kept until it is cleared.
     pub fn value<V: Persist>(&mut self, name: &str) -> Value<V> {
-        Value { table: self.table::<V>(name), marker: PhantomData }
+        self.declare(name, None)
     }
 
     /// A list per key, kept as one row: reading or changing any of it costs as much as all of it, once per
     /// epoch and key.
     pub fn list<V: Persist>(&mut self, name: &str) -> List<V> {
-        List(self.value(name))
+        List(self.declare(name, None))
     }
 
     /// A small ordered map per key, kept as one row; as for [`list`](States::list).
     pub fn map<M: Persist + Ord, V: Persist>(&mut self, name: &str) -> Map<M, V> {
-        Map(self.value(name))
+        Map(self.declare(name, None))
     }
 
-    fn table<V: Persist>(&mut self, name: &str) -> usize {
-        let opened = self.opening.store::<K, V>(Some(name), Family::Values);
-        match opened.and_then(|place| Table::<K, V>::open(place, self.opening.committed())) {
-            Ok(table) => self.tables.push(Box::new(table)),
+    /// Declares state that dies when it has not been written for `ttl` in event time: `states.ttl(hour).value("seen")`.
+    ///
+    /// What a key's handle holds was last written at the [`time`](Context::time) of the record or timer that wrote
+    /// it: by `set` or `get_mut`, whether that changed it or not. It is seen by records and timers whose time is at
+    /// most `ttl` later (or earlier than that time), as long as the watermark is at most `ttl` later too; when the
+    /// watermark has gone further, it is deleted. So nobody sees what a record writes that comes more than `ttl`
+    /// behind the watermark. This does not depend on how records are batched.
+    ///
+    /// Whoever does not see what is there finds nothing, and writes from nothing. A `ttl` of zero keeps what was
+    /// written until the watermark passes its time: for the records of that time and of earlier ones that come in
+    /// between. A timer of the same key and time as the last moment of what it looks for still sees it.
+    ///
+    /// Costs a second row and a timer per key, and nothing for handles without it. What a handle held before it was
+    /// given a ttl lives until it is written again. A ttl may be changed between two runs; what is there already lives
+    /// by the new one.
+    pub fn ttl(&mut self, ttl: Duration) -> StatesWithTtl<'_, 'a, K> {
+        StatesWithTtl { states: self, ttl }
+    }
+
+    fn declare<V: Persist>(&mut self, name: &str, ttl: Option<Duration>) -> Value<V> {
+        match self.open::<V>(name, ttl) {
+            Ok(state) => self.tables.push(Box::new(state)),
             Err(error) => self.failed = Err(error),
         }
-        self.tables.len().saturating_sub(1)
+        Value { table: self.tables.len().saturating_sub(1), marker: PhantomData }
     }
 
-    pub(crate) fn finish(self) -> Result<Vec<Box<dyn StateTable<K>>>> {
+    fn open<V: Persist>(
+        &mut self,
+        name: &str,
+        ttl: Option<Duration>,
+    ) -> std::result::Result<State<K, V>, OpenError> {
+        // Two tables over the same rows would each write what the other does not know.
+        let parts = if ttl.is_some() { &["", ".written", ".timers"][..] } else { &[""] };
+        for part in parts.iter().map(|part| format!("{name}{part}")) {
+            if let Some(taken) = self.names.replace(part) {
+                let reason =
+                    format!("a second handle would keep its state as `{taken}`; give it another name");
+                return Err(Fault::Failed(reason.into()));
+            }
+        }
+        let place = self.opening.store::<K, V>(Some(name), Family::Values)?;
+        let expiry = ttl.map(|ttl| Expiry::open(self.opening, name, ttl)).transpose()?;
+        Ok(State::open(place, self.opening.committed(), expiry)?)
+    }
+
+    pub(crate) fn finish(self) -> std::result::Result<Vec<Box<dyn StateTable<K>>>, OpenError> {
         self.failed.map(|()| self.tables)
     }
 }
 
-/// A table whose value type only its handle knows.
-pub trait StateTable<K> {
-    /// Loads the rows of the keys in one call.
-    fn prefetch(&mut self, keys: &[K], hashes: &[u64]) -> Result<()>;
-    /// As [`Table::freeze`].
-    fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()>;
-    /// As [`Table::applied`].
-    fn applied(&mut self, epoch: Epoch);
-    /// The table itself, for its handle.
-    fn as_any(&mut self) -> &mut dyn Any;
+/// Declares state with a time to live; see [`States::ttl`].
+#[must_use = "a ttl does nothing until a handle is declared with it"]
+pub struct StatesWithTtl<'s, 'a, K> {
+    states: &'s mut States<'a, K>,
+    ttl: Duration,
 }
 
-impl<K: Key, V: Persist> StateTable<K> for Table<K, V> {
-    fn prefetch(&mut self, keys: &[K], hashes: &[u64]) -> Result<()> {
-        let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &keys[index] };
-        self.resolve(keys.len(), row, &mut Vec::with_capacity(keys.len()))
+impl<K: Key> StatesWithTtl<'_, '_, K> {
+    /// As [`States::value`].
+    pub fn value<V: Persist>(&mut self, name: &str) -> Value<V> {
+        self.states.declare(name, Some(self.ttl))
     }
 
-    fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
-        Table::freeze(self, epoch, delta)
+    /// As [`States::list`]; the whole list lives from its last write.
+    pub fn list<V: Persist>(&mut self, name: &str) -> List<V> {
+        List(self.states.declare(name, Some(self.ttl)))
     }
 
-    fn applied(&mut self, epoch: Epoch) {
-        Table::applied(self, epoch);
-    }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
+    /// As [`States::map`]; the whole map lives from its last write.
+    pub fn map<M: Persist + Ord, V: Persist>(&mut self, name: &str) -> Map<M, V> {
+        Map(self.states.declare(name, Some(self.ttl)))
     }
 }
 
-/// One value per key.
+/// One value per key. It survives a restart as it was at the end of the last committed epoch.
 pub struct Value<V> {
     table: usize,
     marker: PhantomData<fn() -> V>,
@@ -103,12 +138,12 @@ impl<V> Value<V> {
     where
         V: Persist,
     {
-        let (table, slot) = self.row(context)?;
-        Ok(table.value(slot))
+        let (state, moment, _) = self.state(context);
+        state.get(&moment)
     }
 
     /// The value, to be changed in place; `None` deletes it. The row is written at the end of the epoch whether
-    /// it is changed or not.
+    /// it is changed or not, and has a new time to live, if the handle has one.
     ///
     /// # Errors
     /// If the state store fails.
@@ -116,8 +151,10 @@ impl<V> Value<V> {
     where
         V: Persist,
     {
-        let (table, slot) = self.row(context)?;
-        Ok(table.value_mut(slot))
+        let (state, moment, overdue) = self.state(context);
+        let (value, dead) = state.get_mut(&moment)?;
+        *overdue |= dead;
+        Ok(value)
     }
 
     /// Sets the value.
@@ -140,25 +177,25 @@ impl<V> Value<V> {
     where
         V: Persist,
     {
-        if self.get(context)?.is_some() {
-            *self.get_mut(context)? = None;
-        }
-        Ok(())
+        let (state, moment, _) = self.state(context);
+        state.clear(&moment)
     }
 
-    fn row<'c, K: Key, O>(&self, context: &'c mut Context<'_, K, O>) -> Result<(&'c mut Table<K, V>, Slot)>
+    fn state<'c, K: Key, O>(
+        &self,
+        context: &'c mut Context<'_, K, O>,
+    ) -> (&'c mut State<K, V>, Moment<'c, K>, &'c mut bool)
     where
         V: Persist,
     {
-        let (hash, key) = (context.hash, context.key);
-        let table = context.tables[self.table].as_any().downcast_mut::<Table<K, V>>();
-        let table = table.expect("a handle is used in the operator that declared it");
-        let slot = table.resolve_one(&RowRef { hash, time: Timestamp::MIN, key })?;
-        Ok((table, slot))
+        let &mut Context { key, hash, time, reached, .. } = context;
+        let state = context.tables[self.table].as_any().downcast_mut::<State<K, V>>();
+        let state = state.expect("a handle is used in the operator that declared it");
+        (state, Moment { key, hash, time, reached }, &mut context.overdue)
     }
 }
 
-/// A list per key.
+/// A list per key. It survives a restart, as a [`Value`] does.
 pub struct List<V>(Value<Vec<V>>);
 
 impl<V> List<V> {
@@ -196,7 +233,7 @@ impl<V> List<V> {
     }
 }
 
-/// A small ordered map per key.
+/// A small ordered map per key. It survives a restart, as a [`Value`] does.
 pub struct Map<M, V>(Value<BTreeMap<M, V>>);
 
 impl<M, V> Map<M, V> {
