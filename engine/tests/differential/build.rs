@@ -202,6 +202,11 @@ fn combine(mut before: Rec, next: Rec) -> Rec {
     before
 }
 
+/// Depends on the order of the records, and not on how they are grouped in it, as parts of windows are.
+fn first_and_last(before: Rec, next: Rec) -> Rec {
+    Rec { value: next.value, ..before }
+}
+
 fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> Stream<Rec> {
     match keyed {
         Keyed::Count => stream.count(name).changes().map(|(key, count)| rec(key, 0, count as i64)),
@@ -216,14 +221,29 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
         Keyed::Window { size, offset, lateness, with_late, of } => {
             let millis = |n: u16| Duration::from_millis(u64::from(n));
             let windows = stream.window(tumbling(millis(size)).offset(millis(offset)));
-            let mut windows = windows.allow_late(millis(lateness));
-            if with_late {
-                let (kept, late) = windows.with_late();
-                outs.add(late);
-                windows = kept;
+            let windows = windows.allow_late(millis(lateness));
+            match of {
+                WindowOf::Fold => {
+                    let windows = told_late(windows, with_late, outs);
+                    windows.fold(name, || 0, |kept, r| chain(kept, &r)).map(of_window)
+                }
+                _ => merged_windows(windows, with_late, of, name, outs),
             }
-            apply_window(windows, of, name)
         }
+        Keyed::Sliding { size, slide, offset, lateness, with_late, of } => {
+            let millis = |n: u16| Duration::from_millis(u64::from(n));
+            let windows = stream.window(sliding(millis(size), millis(slide)).offset(millis(offset)));
+            merged_windows(windows.allow_late(millis(lateness)), with_late, of, name, outs)
+        }
+        Keyed::Session { gap, with_late, of } => {
+            let windows = stream.window(session(Duration::from_millis(u64::from(gap))));
+            merged_windows(windows, with_late, of, name, outs)
+        }
+        Keyed::Records(count) => {
+            let windows = stream.window(records(u64::from(count)));
+            windows.fold(name, || 0, |kept, r| chain(kept, &r)).map(of_window)
+        }
+        Keyed::Dedup { ttl } => stream.dedup(name, Duration::from_millis(u64::from(ttl))).values(),
         Keyed::Sorted { with_late } => {
             let (sorted, late) = stream.sorted(name);
             if with_late {
@@ -245,31 +265,45 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
     }
 }
 
-fn apply_window(
-    windows: WindowedStream<Group, Rec, highwater::operators::window::Tumbling>,
+fn of_window(w: Windowed<Group, i64>) -> Rec {
+    rec(w.key, w.window.start.as_millis(), w.value + w.window.end.as_millis() + w.timing as i64)
+}
+
+fn with<V>(w: Windowed<Group, V>, value: impl FnOnce(V) -> i64) -> Windowed<Group, i64> {
+    Windowed { key: w.key, window: w.window, value: value(w.value), timing: w.timing }
+}
+
+type Windows<W> = WindowedStream<Group, Rec, W>;
+
+fn told_late<W: highwater::operators::window::Windows>(
+    windows: Windows<W>,
+    with_late: bool,
+    outs: &mut Outs,
+) -> Windows<W> {
+    if !with_late {
+        return windows;
+    }
+    let (windows, late) = windows.with_late();
+    outs.add(late);
+    windows
+}
+
+fn merged_windows<W: highwater::operators::window::Windows>(
+    windows: Windows<W>,
+    with_late: bool,
     of: WindowOf,
     name: &str,
+    outs: &mut Outs,
 ) -> Stream<Rec> {
-    let of_window =
-        |w: Windowed<Group, i64>| rec(w.key, w.window.start.as_millis(), w.value + w.window.end.as_millis());
+    let windows = told_late(windows, with_late, outs);
     match of {
-        WindowOf::Count => windows.count(name).map(move |w| {
-            of_window(Windowed { key: w.key, window: w.window, value: w.value as i64, timing: w.timing })
-        }),
-        WindowOf::Aggregate => {
-            windows.aggregate(name, |a| (a.sum(|r: &Rec| r.value), a.max(|r| r.value))).map(move |w| {
-                of_window(Windowed {
-                    key: w.key,
-                    window: w.window,
-                    value: w.value.0 * 3 + w.value.1,
-                    timing: w.timing,
-                })
-            })
+        WindowOf::Count => windows.count(name).map(|w| of_window(with(w, |count| count as i64))),
+        WindowOf::Aggregate => windows
+            .aggregate(name, |a| (a.sum(|r: &Rec| r.value), a.max(|r| r.value)))
+            .map(|w| of_window(with(w, |(sum, max)| sum * 3 + max))),
+        WindowOf::Reduce | WindowOf::Fold => {
+            windows.reduce(name, first_and_last).map(|w| of_window(with(w, |r: Rec| r.at * 7 + r.value)))
         }
-        WindowOf::Fold => windows.fold(name, || 0, |kept, r| chain(kept, &r)).map(of_window),
-        WindowOf::Reduce => windows.reduce(name, combine).map(move |w| {
-            of_window(Windowed { key: w.key, window: w.window, value: w.value.value, timing: w.timing })
-        }),
     }
 }
 

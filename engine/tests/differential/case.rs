@@ -37,9 +37,37 @@ pub enum Keyed {
     Aggregate,
     Fold,
     Reduce,
-    Window { size: u16, offset: u16, lateness: u16, with_late: bool, of: WindowOf },
-    Sorted { with_late: bool },
-    Process { size: u16 },
+    Window {
+        size: u16,
+        offset: u16,
+        lateness: u16,
+        with_late: bool,
+        of: WindowOf,
+    },
+    Sliding {
+        size: u16,
+        slide: u16,
+        offset: u16,
+        lateness: u16,
+        with_late: bool,
+        of: WindowOf,
+    },
+    Session {
+        gap: u16,
+        with_late: bool,
+        of: WindowOf,
+    },
+    /// Windows of so many records.
+    Records(u8),
+    Dedup {
+        ttl: u16,
+    },
+    Sorted {
+        with_late: bool,
+    },
+    Process {
+        size: u16,
+    },
 }
 
 /// What is made of a window.
@@ -98,7 +126,8 @@ fn keyed() -> impl Strategy<Value = Keyed> {
         Just(WindowOf::Reduce)
     ];
     let lateness = prop_oneof![Just(0u16), 0u16..40];
-    let window = (1u16..60, 0u16..70, lateness, any::<bool>(), of);
+    let window = (1u16..60, 0u16..70, lateness.clone(), any::<bool>(), of.clone());
+    let sliding = (1u16..60, 1u16..40, 0u16..70, lateness, any::<bool>(), of.clone());
     prop_oneof![
         1 => Just(Keyed::Count),
         1 => Just(Keyed::Aggregate),
@@ -107,6 +136,14 @@ fn keyed() -> impl Strategy<Value = Keyed> {
         4 => window.prop_map(|(size, offset, lateness, with_late, of)| {
             Keyed::Window { size, offset, lateness, with_late, of }
         }),
+        4 => sliding.prop_map(|(size, slide, offset, lateness, with_late, of)| {
+            Keyed::Sliding { size, slide, offset, lateness, with_late, of }
+        }),
+        3 => (1u16..30, any::<bool>(), of.clone()).prop_map(|(gap, with_late, of)| {
+            Keyed::Session { gap, with_late, of }
+        }),
+        1 => (1u8..5).prop_map(Keyed::Records),
+        2 => (0u16..60).prop_map(|ttl| Keyed::Dedup { ttl }),
         2 => any::<bool>().prop_map(|with_late| Keyed::Sorted { with_late }),
         2 => (1u16..60).prop_map(|size| Keyed::Process { size }),
     ]
@@ -206,6 +243,8 @@ fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
 fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
     let in_order = known.ordered && (known.late || matches!(keys, Keys::SplitAndNumber(_)));
     let by_time = known.times_fixed && (!known.late || known.fresh);
+    // Neither can be folded, and to be reduced the order must be known.
+    let merged = if in_order { WindowOf::Reduce } else { WindowOf::Aggregate };
     let keyed = match keyed {
         Keyed::Aggregate | Keyed::Fold | Keyed::Reduce if !in_order => Keyed::Count,
         Keyed::Window { size, offset, lateness, with_late, of: WindowOf::Fold | WindowOf::Reduce }
@@ -213,15 +252,26 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
         {
             Keyed::Window { size, offset, lateness, with_late, of: WindowOf::Aggregate }
         }
-        Keyed::Sorted { .. } if !in_order => return None,
+        Keyed::Sliding {
+            size,
+            slide,
+            offset,
+            lateness,
+            with_late,
+            of: WindowOf::Fold | WindowOf::Reduce,
+        } => Keyed::Sliding { size, slide, offset, lateness, with_late, of: merged },
+        Keyed::Session { gap, with_late, of: WindowOf::Fold | WindowOf::Reduce } => {
+            Keyed::Session { gap, with_late, of: merged }
+        }
+        Keyed::Sorted { .. } | Keyed::Records(_) | Keyed::Dedup { .. } if !in_order => return None,
         other => other,
     };
     match keyed {
         Keyed::Count | Keyed::Aggregate | Keyed::Fold | Keyed::Reduce => known.times_fixed &= in_order,
         _ if !by_time => return None,
-        Keyed::Window { lateness, .. } => known.late &= lateness > 0,
-        Keyed::Sorted { .. } => known.late = false,
-        Keyed::Process { .. } => {}
+        Keyed::Window { lateness, .. } | Keyed::Sliding { lateness, .. } => known.late &= lateness > 0,
+        Keyed::Sorted { .. } | Keyed::Session { .. } => known.late = false,
+        Keyed::Process { .. } | Keyed::Records(_) | Keyed::Dedup { .. } => {}
     }
     known.ordered = false;
     known.fresh = false;

@@ -67,6 +67,8 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     }
 
     /// Combines the records of each key and window two by two, in the order in which they came.
+    ///
+    /// Sliding windows and sessions combine parts, of earlier and of later records: `f` must be associative there.
     #[track_caller]
     pub fn reduce(
         self,
