@@ -199,10 +199,10 @@ fn case(
     )
 }
 
-/// Several splits, and no record behind the watermark.
+/// Several splits, and no record at or behind the watermark.
 pub fn calm(most: usize) -> impl Strategy<Value = Case> {
     let disorder = 30;
-    case(prop::collection::vec(split(most, disorder), 1..5), disorder as u64..60, false)
+    case(prop::collection::vec(split(most, disorder), 1..5), disorder as u64 + 1..60, false)
 }
 
 /// One split, with records behind the watermark.
@@ -269,6 +269,9 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
     match keyed {
         Keyed::Count | Keyed::Aggregate | Keyed::Fold | Keyed::Reduce => known.times_fixed &= in_order,
         _ if !by_time => return None,
+        // Whether a session has fired when a record comes at its very end depends on how watermarks follow each other,
+        // where the record lies at the watermark itself: results of windows may.
+        Keyed::Session { .. } if !known.fresh => return None,
         Keyed::Window { lateness, .. } | Keyed::Sliding { lateness, .. } => known.late &= lateness > 0,
         Keyed::Sorted { .. } | Keyed::Session { .. } => known.late = false,
         Keyed::Process { .. } | Keyed::Records(_) | Keyed::Dedup { .. } => {}
