@@ -190,6 +190,60 @@ fn behind_a_join_of_a_stream_with_a_table_of_itself_time_does_not_end_before_the
     }
 }
 
+#[test]
+fn windows_behind_a_join_with_a_table_close_by_the_watermark_of_both() {
+    for seed in 0..60 {
+        let mut dice = Dice(seed);
+        let (mut disk, counts, late) = (Disk::new(), Memory::sink(), Memory::sink());
+        let numbers: Vec<Vec<i64>> = (0..3).map(|split| (0..40).map(|n| n * 3 + split).collect()).collect();
+        let broadcast = seed % 2 == 0;
+        let topology = || {
+            let topology = Topology::new("windows");
+            let timed = |name: &str, splits: Vec<Vec<i64>>| {
+                let numbers = topology.source(name, Memory::splits(splits));
+                numbers.event_time(|n| Timestamp::from_millis(*n), Duration::ZERO)
+            };
+            let table = timed("rows", vec![vec![1, 5, 9, 60], vec![7]]).key_by(|n| n % 7).latest("latest");
+            let numbers = timed("numbers", numbers.clone());
+            let met = if broadcast {
+                numbers.join_broadcast(table, |n| n % 7).left("met").map(|(n, _)| n)
+            } else {
+                numbers.key_by(|n| n % 7).join_table(table).left("met").values().map(|(n, _)| n)
+            };
+            let windows = met.key_by(|_| ()).window(tumbling(Duration::from_millis(10)));
+            let (windows, too_late) = windows.with_late();
+            windows.count("counts").map(|window| window.value).sink("counts-out", counts.clone());
+            too_late.sink("late-out", late.clone());
+            topology
+        };
+        simulated(topology, &mut disk, 2, 400, &mut dice);
+        assert_eq!((counts.take(), late.take()), (vec![10; 12], vec![]), "seed {seed}");
+    }
+}
+
+/// The changes of a table come back, without event time, to the stream they were made of: what says that a split of the
+/// source has ended comes the one way only, over no exchange.
+#[test]
+fn time_goes_on_where_changes_meet_the_stream_that_made_them() {
+    for seed in 0..40 {
+        let mut dice = Dice(seed);
+        let (mut disk, counts) = (Disk::new(), Memory::sink());
+        let topology = || {
+            let topology = Topology::new("back");
+            let numbers = topology.source("numbers", Memory::splits([vec![1i64, 2, 3], vec![4, 5]]));
+            let timed = numbers.clone().event_time(|n| Timestamp::from_millis(*n), Duration::ZERO);
+            let changes = timed.key_by(|n| n % 2).latest("latest").to_stream().untimed().map(|(_, n)| n);
+            let all =
+                numbers.merge(changes).event_time(|n| Timestamp::from_millis(*n), Duration::from_secs(1));
+            let windows = all.key_by(|_| ()).window(tumbling(Duration::from_millis(10)));
+            windows.count("counts").map(|window| window.value).sink("out", counts.clone());
+            topology
+        };
+        simulated(topology, &mut disk, 0, 0, &mut dice);
+        assert_eq!(counts.take(), [10], "seed {seed}");
+    }
+}
+
 /// Waits until a node of the job has taken so many records, over all workers.
 #[track_caller]
 fn wait_for(running: &RunningJob, verb: &str, records: u64) {

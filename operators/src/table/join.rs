@@ -33,7 +33,8 @@ impl<K: Key, L: Persist + Clone, C: Clock> Table<K, L, C> {
     /// Joins the rows of two tables that have the same key.
     ///
     /// The joined table changes whenever either side does, and is kept as the state of the join: one row per key that
-    /// either side has, with the values of both. With event time a change has the time of the one that caused it, and
+    /// either side has, with the values of both. The sides meet in order of arrival: which pairs there are in between
+    /// depends on how the two interleave, the last pair of each key does not. With event time a change has the time of the one that caused it, and
     /// the watermark is the smaller of the two sides: a side that changes rarely holds it back until it is idle
     /// (`Job::idle_after`) or has ended.
     ///

@@ -169,3 +169,44 @@ where
         self.rows.applied(epoch);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use highwater_state::KeyGroup;
+    use highwater_state::backend::memory::MemoryBackend;
+    use highwater_state::budget::TableBudget;
+    use highwater_state::hash::key_hash;
+    use highwater_state::id::StoreId;
+
+    use super::*;
+    use crate::batch::Batch;
+
+    #[test]
+    fn keys_that_are_not_in_the_table_stay_in_memory_for_an_epoch_only() {
+        let store = Store {
+            name: "rows".to_owned(),
+            store: StoreId(1),
+            family: Family::Values,
+            backend: Arc::new(MemoryBackend::new()),
+            budget: Arc::new(TableBudget::new(usize::MAX)),
+            groups: KeyGroup::range(0, 1),
+        };
+        let mut followed: Followed<u64, u64> = Followed::open(store, Epoch(0)).expect("opens");
+        let hashes = |keys: &[u64]| keys.iter().map(key_hash).collect::<Vec<_>>();
+        let diff = Diff { old: None, new: Some(7) };
+        let change = KeyedBatch { keys: vec![0], hashes: hashes(&[0]), records: Batch::untimed(vec![diff]) };
+        followed.change(change).expect("takes changes");
+        for epoch in 1..4 {
+            let keys: Vec<u64> = (0..1000).collect();
+            followed.resolve(&keys, &hashes(&keys)).expect("resolves");
+            let found: Vec<_> = (0..1000).filter_map(|number| followed.value(number).copied()).collect();
+            assert_eq!((found, followed.rows.len()), (vec![7], 1000));
+            let mut delta = Delta::default();
+            followed.freeze(Epoch(epoch), &mut delta).expect("freezes");
+            assert_eq!((delta.len(), followed.rows.len()), (usize::from(epoch == 1), 1));
+            followed.applied(Epoch(epoch));
+        }
+    }
+}
