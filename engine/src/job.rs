@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///     .source("words", Memory::source(["a", "b", "a"]))
 ///     .key_by(|word| word.to_string())
 ///     .count("counts")
-///     .changes()
+///     .to_stream()
 ///     .sink("out", counts.clone());
 /// Job::new(topology).workers(2).run()?;
 /// let mut counted = counts.take();

@@ -16,7 +16,7 @@ pub use highwater_operators::memory::Memory;
 pub use highwater_operators::source::BadRecord;
 pub use highwater_operators::stateless::tried::Refused;
 pub use highwater_operators::stream::{EventTime, Stream, Untimed};
-pub use highwater_operators::table::Table;
+pub use highwater_operators::table::{Change, Table};
 pub use highwater_operators::topology::Topology;
 pub use highwater_operators::window::{
     AssignWindows, Timing, Windowed, WindowedStream, Windows, records, session, sliding, tumbling,

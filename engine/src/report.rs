@@ -30,8 +30,8 @@ pub struct NodeReport {
     pub records_in: u64,
     /// Records that came out.
     pub records_out: u64,
-    /// Records that went to the second output: late ones, bad ones, those of the other branch. They are counted
-    /// also where nobody takes them.
+    /// Records that went to the second output: late ones, bad ones, those of the other branch, which are counted also
+    /// where nobody takes them; and the changes of a running aggregate that are told with their old values.
     pub records_aside: u64,
     /// Bad records that were skipped.
     pub skipped: u64,

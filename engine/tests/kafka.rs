@@ -102,7 +102,7 @@ fn counting(broker: &Broker, counts: &MemorySink<(u64, u64)>) -> Topology {
     let topology = Topology::new("count");
     let numbers = Kafka::at(&broker.address).source("numbers", Json::<u64>::new()).until_end();
     let keyed = topology.source("numbers", numbers).key_by(|number| number % 10);
-    keyed.count("counts").changes().sink("out", counts.clone());
+    keyed.count("counts").to_stream().sink("out", counts.clone());
     topology
 }
 

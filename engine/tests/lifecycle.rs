@@ -64,7 +64,7 @@ fn counting(splits: usize, look: impl Fn(i64) + Send + Sync + 'static, gate: &Ga
         .inspect(move |number| look(*number))
         .key_by(|number| number % 1000)
         .count("counts")
-        .changes()
+        .to_stream()
         .sink("out", gate.clone());
     topology
 }
@@ -186,10 +186,10 @@ fn a_sink_that_takes_nothing_stops_the_reading_and_nothing_is_lost_when_it_takes
         })
         .key_by(|number| number % 5000)
         .count("counts")
-        .changes()
+        .to_stream()
         .key_by(|(_, count)| *count)
         .count("second")
-        .changes()
+        .to_stream()
         .sink("out", gate.clone());
     let running = job(topology).workers(4).start().expect("starts");
     wait_until_reading_stops(&read);
@@ -325,7 +325,7 @@ fn child() {
         })
         .key_by(|number| number % 10)
         .count("counts")
-        .changes()
+        .to_stream()
         .filter(|(_, count)| count % 1000 == 0)
         .sink("out", Stdout::lines(Json::new()));
     let report = job(topology).state(directory).rate(200_000).run().expect("runs");

@@ -65,6 +65,23 @@ impl<T> Batch<T> {
         debug_assert!(self.times.is_empty() || self.times.len() == values.len());
         Batch { values, times: std::mem::take(&mut self.times), split: self.split }
     }
+
+    /// What `f` makes of the records, in order; times and split stay.
+    pub(crate) fn filter_map<U>(self, mut f: impl FnMut(T) -> Option<U>) -> Batch<U> {
+        let mut made =
+            Batch { values: Vec::with_capacity(self.values.len()), times: self.times, split: self.split };
+        let mut kept = 0;
+        for (number, value) in self.values.into_iter().enumerate() {
+            let Some(value) = f(value) else { continue };
+            made.values.push(value);
+            if !made.times.is_empty() {
+                made.times[kept] = made.times[number];
+            }
+            kept += 1;
+        }
+        made.times.truncate(kept);
+        made
+    }
 }
 
 /// Some records of a keyed stream: a batch with each record's key and the key's hash beside it.
@@ -81,6 +98,23 @@ pub struct KeyedBatch<K, T> {
 impl<K, T> Default for KeyedBatch<K, T> {
     fn default() -> Self {
         KeyedBatch { keys: Vec::new(), hashes: Vec::new(), records: Batch::default() }
+    }
+}
+
+impl<K, T> KeyedBatch<K, T> {
+    /// What `f` makes of the records, in order; keys, hashes, times and split stay.
+    pub(crate) fn filter_map<U>(self, mut f: impl FnMut(&K, T) -> Option<U>) -> KeyedBatch<K, U> {
+        let count = self.keys.len();
+        let (mut keys, mut hashes) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut of = self.keys.into_iter().zip(self.hashes);
+        let records = self.records.filter_map(|value| {
+            let (key, hash) = of.next()?;
+            let made = f(&key, value)?;
+            keys.push(key);
+            hashes.push(hash);
+            Some(made)
+        });
+        KeyedBatch { keys, hashes, records }
     }
 }
 

@@ -1,16 +1,18 @@
 //! Edges between operators of one worker, and what joins several of them in one input.
 //!
 //! An [`Inputs`] combines the signals of all edges that lead to an operator: watermarks by minimum, barriers by
-//! alignment (an edge that has delivered the barrier is not read until all have), ends by all. Invariant HW-3:
-//! the combined watermark never falls. It does not know what the batches hold.
+//! alignment (an edge that has delivered the barrier is not read until all have), ends by all, and what is said of a
+//! split by all edges that bring its records. Invariant HW-3: the combined watermark never falls. It does not know what
+//! the batches hold.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use highwater_state::{Epoch, Timestamp};
 
-use crate::signal::Signal;
+use crate::batch::SplitId;
+use crate::signal::{Signal, SplitStatus};
 
 /// The end of an edge that is read.
 pub trait Receive<B> {
@@ -79,12 +81,35 @@ struct Edge<B> {
     ended: bool,
 }
 
+/// What the edges said of a split that several of them bring.
+#[derive(Default)]
+struct SharedSplit {
+    /// By edge; `None` if it has said nothing yet.
+    said: BTreeMap<usize, Option<SplitStatus>>,
+    passed_on: Option<SplitStatus>,
+}
+
+impl SharedSplit {
+    /// It is read while any edge says so, and has ended when all have: records may come over one edge that another
+    /// has brought the end of already.
+    fn combined(&self) -> Option<SplitStatus> {
+        let said = |status| self.said.values().any(|said| *said == status);
+        match () {
+            () if said(Some(SplitStatus::Active)) => Some(SplitStatus::Active),
+            () if said(None) => None,
+            () if said(Some(SplitStatus::Idle)) => Some(SplitStatus::Idle),
+            () => Some(SplitStatus::Finished),
+        }
+    }
+}
+
 /// All edges that lead to an operator.
 ///
 /// An operator that joins has two sides, each with edges of its own. It evicts by the watermark of both, and judges
 /// lateness by the side that a record came from: that one does not depend on how the two sides are read in turn.
 pub struct Inputs<B> {
     edges: Vec<Edge<B>>,
+    splits: BTreeMap<SplitId, SharedSplit>,
     /// The watermark of each side.
     sides: Vec<Timestamp>,
     /// The side that the last batch came from.
@@ -113,7 +138,15 @@ impl<B> Inputs<B> {
         let edges: Vec<_> = edges.collect();
         let sides = edges.iter().map(|edge| edge.side + 1).max().unwrap_or(1);
         let sides = vec![Timestamp::MIN; sides];
-        Inputs { edges, sides, side: 0, next: 0, watermark: Timestamp::MIN, idle: false }
+        Inputs {
+            edges,
+            splits: BTreeMap::new(),
+            sides,
+            side: 0,
+            next: 0,
+            watermark: Timestamp::MIN,
+            idle: false,
+        }
     }
 
     /// The watermark that the records of the last batch meet on their own side.
@@ -138,6 +171,22 @@ impl<B> Inputs<B> {
     /// itself. Without this a late record could come before the first signal of such an edge, and be on time.
     pub(crate) fn brings_nothing(&mut self, number: usize) {
         self.edges[number].watermark = Timestamp::MAX;
+    }
+
+    /// Says of which splits each edge, by its number, will say what becomes of them.
+    pub(crate) fn share_splits(&mut self, brought: impl IntoIterator<Item = (usize, SplitId)>) {
+        for (number, split) in brought {
+            self.splits.entry(split).or_default().said.insert(number, None);
+        }
+        self.splits.retain(|_, shared| shared.said.len() > 1);
+    }
+
+    fn combine_split(&mut self, number: usize, split: SplitId, status: SplitStatus) -> Option<Signal<B>> {
+        let Some(shared) = self.splits.get_mut(&split) else { return Some(Signal::Split(split, status)) };
+        shared.said.insert(number, Some(status));
+        let combined = shared.combined().filter(|status| shared.passed_on != Some(*status))?;
+        shared.passed_on = Some(combined);
+        Some(Signal::Split(split, combined))
     }
 
     /// The next signal of the joined edges, if there is one now. Takes the edges in turn.
@@ -177,7 +226,7 @@ impl<B> Inputs<B> {
                 self.side = edge.side;
                 Some(signal)
             }
-            Signal::Split(..) => Some(signal),
+            Signal::Split(split, status) => self.combine_split(number, split, status),
             Signal::Watermark(watermark) => {
                 edge.watermark = watermark;
                 edge.idle = false;
@@ -346,6 +395,26 @@ mod tests {
         assert_eq!(inputs.receive(), Some(Signal::Batch(1)));
         assert_eq!(inputs.receive(), Some(Signal::Barrier(Epoch(1))));
         assert_eq!(inputs.receive(), Some(Signal::Batch(9)));
+    }
+
+    #[test]
+    fn a_split_that_several_edges_bring_has_ended_when_all_of_them_say_so() {
+        use SplitStatus::{Active, Finished, Idle};
+        let (mut edge, mut inputs) = edges(3);
+        let split = |index| SplitId { source: 0, index };
+        inputs.share_splits([(0, split(7)), (1, split(7)), (2, split(9))]);
+        let mut say = |number: usize, index, status| {
+            edge[number].deliver(Signal::Split(split(index), status));
+            inputs.receive()
+        };
+        let passed_on = |index, status| Some(Signal::Split(split(index), status));
+        assert_eq!(say(2, 9, Finished), passed_on(9, Finished), "nobody else brings it");
+        assert_eq!(say(0, 7, Active), passed_on(7, Active));
+        assert_eq!(say(0, 7, Finished), None, "the other has not spoken");
+        assert_eq!(say(1, 7, Active), None, "that has been passed on");
+        assert_eq!(say(1, 7, Idle), passed_on(7, Idle));
+        assert_eq!(say(1, 7, Active), passed_on(7, Active));
+        assert_eq!(say(1, 7, Finished), passed_on(7, Finished));
     }
 
     #[test]

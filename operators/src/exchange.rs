@@ -1,8 +1,9 @@
-//! Where a stream crosses from worker to worker: after `key_by`, by key group.
+//! Where a stream crosses from worker to worker: after `key_by`, by key group; and before the join with a table that
+//! is on every worker, to all of them.
 //!
-//! A batch is cut by the owner of each record's key group, and every part travels as one erased box: the engine
-//! that moves it has no type parameter, and the cost is one downcast per batch. Watermarks, idleness, barriers
-//! and the end go to every worker, in order with the batches.
+//! A batch is cut by the owner of each record's key group, or copied for every worker, and every part travels as one
+//! erased box: the engine that moves it has no type parameter, and the cost is one downcast per batch. Watermarks,
+//! idleness, barriers and the end go to every worker, in order with the batches.
 //!
 //! Invariant HW-5: sending never blocks. What a full channel does not take waits here, the edge says that it is
 //! full, and the worker goes on with other work.
@@ -66,6 +67,12 @@ impl<B> Copy for Exchange<B> {}
 impl<K: Send + 'static, T: Send + 'static> Exchange<KeyedBatch<K, T>> {
     pub(crate) fn by_key_group() -> Self {
         Exchange { cut: cut_by_owner, erase: |batch| Box::new(batch) }
+    }
+}
+
+impl<B: Clone + Send + 'static> Exchange<B> {
+    pub(crate) fn to_all() -> Self {
+        Exchange { cut: |batch, workers| vec![batch; workers], erase: |batch| Box::new(batch) }
     }
 }
 

@@ -44,8 +44,10 @@ pub(crate) struct Node {
 pub(crate) struct PortPlan {
     /// `fn(&B) -> B`, where the stream was cloned.
     pub(crate) copy: Option<Box<dyn Any + Send + Sync>>,
-    /// `Exchange<B>`, behind a `key_by`.
+    /// `Exchange<B>`, behind a `key_by` and before a table that is on every worker.
     pub(crate) exchange: Option<Box<dyn Any + Send + Sync>>,
+    /// Whether the exchange copies every record to every worker.
+    pub(crate) to_all: bool,
 }
 
 /// What a node counts, over all workers.
@@ -53,7 +55,7 @@ pub(crate) struct PortPlan {
 pub struct Counters {
     /// Records that went in.
     pub records_in: AtomicU64,
-    /// Records that came out, by output: the second is the late or the bad ones.
+    /// Records that came out, by output: the second is the late or the bad ones, or changes with their old values.
     pub records_out: [Arc<AtomicU64>; 2],
     /// Records that were skipped as bad by the operator's policy.
     pub skipped: Arc<AtomicU64>,
@@ -155,9 +157,13 @@ impl Graph {
     }
 
     fn describe_port(&self, port: Port) -> String {
-        let moves = self.ports.get(&port).is_some_and(|plan| plan.exchange.is_some());
+        let moves = match self.ports.get(&port) {
+            Some(plan) if plan.to_all => " to all",
+            Some(plan) if plan.exchange.is_some() => " by key",
+            _ => "",
+        };
         let output = if port.output == 0 { String::new() } else { format!(".{}", port.output) };
-        format!("{}{output}{}", port.node, if moves { " by key" } else { "" })
+        format!("{}{output}{moves}", port.node)
     }
 
     pub(crate) fn consumers(&self, port: Port) -> Vec<(usize, usize)> {
@@ -169,13 +175,16 @@ impl Graph {
         consumers
     }
 
-    /// Whether any way from one node down to another leads over an exchange.
+    /// Whether any way that split signals take from one node down to another leads over an exchange.
     pub(crate) fn exchange_between(&self, above: usize, below: usize) -> bool {
         let mut seen = BTreeSet::new();
         let mut look_at = vec![(below, false)];
         while let Some((node, crossed)) = look_at.pop() {
             if node == above && crossed {
                 return true;
+            }
+            if node != below && self.ends_splits(node) {
+                continue;
             }
             let ports = self.nodes[node].inputs.iter();
             let further = ports.map(|port| {
@@ -201,6 +210,25 @@ impl Graph {
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// The numbers of the nodes at which the split signals begin that come out of this one.
+    pub(crate) fn split_origins(&self, node: usize) -> Vec<usize> {
+        let mut found = BTreeSet::new();
+        let (mut look_at, mut seen) = (vec![node], BTreeSet::new());
+        while let Some(number) = look_at.pop() {
+            if self.nodes[number].origin {
+                found.insert(number);
+            } else if !self.ends_splits(number) && seen.insert(number) {
+                look_at.extend(self.nodes[number].inputs.iter().map(|port| port.node));
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Whether no split signal that goes into the node comes out of it: a stream begins or gets event time there.
+    fn ends_splits(&self, node: usize) -> bool {
+        self.nodes[node].origin || self.nodes[node].place.verb == "event_time"
     }
 }
 

@@ -149,13 +149,14 @@ impl NodeOpening<'_> {
         let local = self.edges.remove(&(self.number, input)).expect("a node is opened after its inputs");
         let local = local.downcast::<LocalEdge<B>>();
         let local = local.expect("both ends of an edge are made from one declaration");
-        let mut edges = vec![OpenEdge { receive: local, silent: false }];
+        let splits = self.splits_brought(port.node, self.worker.worker);
+        let mut edges = vec![OpenEdge { receive: local, silent: false, splits }];
         if self.exchange::<B>(port).is_some() {
             let edge = EdgeId { to: self.number, input };
             for from in self.others() {
                 let silent = !self.may_bring_records(port, from);
                 let receive = Box::new(RemoteEdge(self.worker.transport.receiver(edge, from)));
-                edges.push(OpenEdge { receive, silent });
+                edges.push(OpenEdge { receive, silent, splits: self.splits_brought(port.node, from) });
             }
         }
         edges
@@ -180,12 +181,22 @@ impl NodeOpening<'_> {
     /// The splits whose status reaches this node: those of the origins above that are read by this worker, or by
     /// any worker where there is an exchange in between.
     pub(crate) fn splits_heard_of(&self, origins: &[usize]) -> Vec<SplitId> {
+        self.splits_heard_at(self.number, self.worker.worker, origins)
+    }
+
+    /// The splits whose status a node passes on at one worker; none where the stream has event time.
+    fn splits_brought(&self, node: usize, worker: usize) -> Vec<SplitId> {
+        let origins = self.graph.split_origins(node);
+        self.splits_heard_at(node, worker, &origins)
+    }
+
+    fn splits_heard_at(&self, node: usize, at: usize, origins: &[usize]) -> Vec<SplitId> {
         let workers = self.worker.workers;
         let mut heard_of = Vec::new();
         for &origin in origins {
             let source = origin as u32;
-            let exchanged = self.graph.exchange_between(origin, self.number);
-            for worker in (0..workers).filter(|&worker| exchanged || worker == self.worker.worker) {
+            let exchanged = self.graph.exchange_between(origin, node);
+            for worker in (0..workers).filter(|&worker| exchanged || worker == at) {
                 let Some(splits) = self.worker.splits.get(&origin) else {
                     heard_of.push(SplitId { source, index: worker as u32 });
                     continue;
@@ -258,18 +269,28 @@ impl NodeOpening<'_> {
 struct OpenEdge<B> {
     receive: Box<dyn Receive<B>>,
     silent: bool,
+    /// The splits whose status it brings.
+    splits: Vec<SplitId>,
 }
 
 impl<B: 'static> OpenEdge<B> {
     fn map<C: 'static>(self, map: fn(B) -> C) -> OpenEdge<C> {
-        OpenEdge { receive: Box::new(MappedEdge { edge: self.receive, map }), silent: self.silent }
+        OpenEdge {
+            receive: Box::new(MappedEdge { edge: self.receive, map }),
+            silent: self.silent,
+            splits: self.splits,
+        }
     }
 }
 
 fn joined<B>(edges: Vec<OpenEdge<B>>, side: impl Fn(usize) -> usize) -> Inputs<B> {
     let silent: Vec<bool> = edges.iter().map(|edge| edge.silent).collect();
+    let brought = edges.iter().enumerate();
+    let brought = brought.flat_map(|(number, edge)| edge.splits.iter().map(move |&split| (number, split)));
+    let brought: Vec<_> = if edges.len() > 1 { brought.collect() } else { Vec::new() };
     let edges = edges.into_iter().enumerate().map(|(number, edge)| (side(number), edge.receive));
     let mut inputs = Inputs::with_sides(edges);
+    inputs.share_splits(brought);
     let silent = silent.into_iter().enumerate().filter(|(_, silent)| *silent);
     silent.for_each(|(number, _)| inputs.brings_nothing(number));
     inputs

@@ -141,7 +141,7 @@ type Script<T> = Arc<Mutex<VecDeque<Input<T>>>>;
 /// ```
 /// use highwater_operators::testkit::{Harness, at};
 ///
-/// let mut harness = Harness::new(|stream| stream.key_by(|word: &&str| *word == "a").count("words").changes());
+/// let mut harness = Harness::new(|stream| stream.key_by(|word: &&str| *word == "a").count("words").to_stream());
 /// harness.record("a", at(1));
 /// harness.record("a", at(2));
 /// assert_eq!(harness.take(), [((true, 1), at(1)), ((true, 2), at(2))]);

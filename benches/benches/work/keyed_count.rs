@@ -72,13 +72,13 @@ trait Told {
 
 impl Told for Table<u64, u64> {
     fn tell(self, sink: TallySink) {
-        self.changes().sink("out", sink);
+        self.to_stream().sink("out", sink);
     }
 }
 
 impl Told for Table<u64, u64, Untimed> {
     fn tell(self, sink: TallySink) {
-        self.changes().sink("out", sink);
+        self.to_stream().sink("out", sink);
     }
 }
 

@@ -14,6 +14,6 @@ struct Place {
 fn main() {
     let topology = Topology::new("readings");
     let readings = topology.source("readings", Memory::source([(20.5_f64, "Oslo".to_owned())]));
-    readings.clone().key_by(|(degrees, _)| *degrees).count("by-degree").changes().sink("a", Memory::sink());
+    readings.clone().key_by(|(degrees, _)| *degrees).count("by-degree").to_stream().sink("a", Memory::sink());
     readings.key_by(|(_, city)| Place { city: city.clone() }).count("by-place").keep();
 }

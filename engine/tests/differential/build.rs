@@ -209,15 +209,15 @@ fn first_and_last(before: Rec, next: Rec) -> Rec {
 
 fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> Stream<Rec> {
     match keyed {
-        Keyed::Count => stream.count(name).changes().map(|(key, count)| rec(key, 0, count as i64)),
+        Keyed::Count => stream.count(name).to_stream().map(|(key, count)| rec(key, 0, count as i64)),
         Keyed::Aggregate => stream
             .aggregate(name, |a| (a.count(), a.sum(|r: &Rec| r.value), a.min(|r| r.at), a.max(|r| r.at)))
-            .changes()
+            .to_stream()
             .map(|(key, (count, sum, min, max))| rec(key, min, count as i64 + sum * 3 + max)),
         Keyed::Fold => {
-            stream.fold(name, || 0, |kept, r| chain(kept, &r)).changes().map(|(key, h)| rec(key, 0, h))
+            stream.fold(name, || 0, |kept, r| chain(kept, &r)).to_stream().map(|(key, h)| rec(key, 0, h))
         }
-        Keyed::Reduce => stream.reduce(name, combine).changes().map(|(key, r)| rec(key, r.at, r.value)),
+        Keyed::Reduce => stream.reduce(name, combine).to_stream().map(|(key, r)| rec(key, r.at, r.value)),
         Keyed::Window { size, offset, lateness, with_late, of } => {
             let millis = |n: u16| Duration::from_millis(u64::from(n));
             let windows = stream.window(tumbling(millis(size)).offset(millis(offset)));
@@ -251,7 +251,7 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             }
             // In the order of time now, so that an order of its own kind can be told from another.
             let chained = sorted.fold(&format!("{name}-chain"), || 0, |kept, r| chain(kept, &r));
-            chained.changes().map(|(key, h)| rec(key, 1, h))
+            chained.to_stream().map(|(key, h)| rec(key, 1, h))
         }
         Keyed::Process { size } => {
             let size = i64::from(size);

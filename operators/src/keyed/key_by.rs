@@ -22,7 +22,7 @@ impl<T: 'static, C: Clock> Stream<T, C> {
     /// ```
     /// # use highwater_operators::testkit::output_of;
     /// let counts = output_of(["a", "b", "a"].map(str::to_owned), |words| {
-    ///     words.key_by(|word| word.clone()).count("words").changes()
+    ///     words.key_by(|word| word.clone()).count("words").to_stream()
     /// });
     /// assert_eq!(counts, [("a".to_owned(), 1), ("b".to_owned(), 1), ("a".to_owned(), 2)]);
     /// ```

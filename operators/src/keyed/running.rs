@@ -11,14 +11,14 @@ use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
 
 use crate::aggregate::update::{Aggregating, Counting, Folding, Reducing, Update};
 use crate::aggregate::{Agg, Aggregate};
-use crate::batch::KeyedBatch;
+use crate::batch::{Batch, KeyedBatch};
 use crate::data::Clock;
 use crate::error::Place;
 use crate::keyed::KeyedStream;
 use crate::operator::{Fault, Operator};
 use crate::outbox::Outbox;
 use crate::stream::here;
-use crate::table::Table;
+use crate::table::{Diff, Table};
 
 impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     /// Keeps one value per key: `initial` before the first record, changed by `f` with each.
@@ -26,7 +26,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     /// ```
     /// # use highwater_operators::testkit::output_of;
     /// let longest = output_of(["a b", "a"].map(str::to_owned), |lines| {
-    ///     lines.key_by(|_| ()).fold("longest", || 0, |longest, line| *longest = line.len().max(*longest)).changes()
+    ///     lines.key_by(|_| ()).fold("longest", || 0, |longest, line| *longest = line.len().max(*longest)).to_stream()
     /// });
     /// assert_eq!(longest, [((), 3), ((), 3)]);
     /// ```
@@ -58,7 +58,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     /// ```
     /// # use highwater_operators::testkit::output_of;
     /// let stats = output_of([3, 5], |numbers| {
-    ///     numbers.key_by(|_| ()).aggregate("stats", |a| (a.count(), a.sum(|n: &i32| *n))).changes()
+    ///     numbers.key_by(|_| ()).aggregate("stats", |a| (a.count(), a.sum(|n: &i32| *n))).to_stream()
     /// });
     /// assert_eq!(stats, [((), (1, 3)), ((), (2, 8))]);
     /// ```
@@ -79,7 +79,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
         self.running(here("count", Some(name)), Counting)
     }
 
-    fn running<U: Update<T>>(self, place: Place, update: U) -> Table<K, U::Value, C>
+    pub(crate) fn running<U: Update<T>>(self, place: Place, update: U) -> Table<K, U::Value, C>
     where
         K: Key,
     {
@@ -89,16 +89,46 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
             let rows = Rows::open(store, opening.committed())?;
             Ok(Box::new(Running { rows, slots: Vec::new(), update: Arc::clone(&update) }))
         });
-        Table::at(wire)
+        let diffs = wire.output(1);
+        Table::at_both(wire, diffs)
     }
 }
 
-type Out<K, V> = Outbox<KeyedBatch<K, V>>;
+/// The new values, and the changes with the values before them.
+type Out<K, V> = (Outbox<KeyedBatch<K, V>>, Outbox<KeyedBatch<K, Diff<V>>>);
 
 struct Running<K, A, U> {
     rows: Rows<K, A>,
     slots: Vec<Slot>,
     update: Arc<U>,
+}
+
+impl<K: Key, A, U> Running<K, A, U> {
+    /// Changes the rows, and makes the value before and after each change; the value alone, too, if `values` is to be
+    /// filled.
+    fn diffs<T>(
+        &mut self,
+        changes: impl Iterator<Item = (T, Timestamp)>,
+        values: Option<&mut Vec<U::Value>>,
+    ) -> Vec<Diff<U::Value>>
+    where
+        T: 'static,
+        A: Persist,
+        U: Update<T, Kept = A>,
+    {
+        let (rows, update, mut values) = (&mut self.rows, &self.update, values);
+        let diffs = changes.zip(&self.slots).map(|((value, time), &slot)| {
+            let kept = rows.value_mut(slot);
+            let old = kept.as_ref().map(|kept| update.value(kept));
+            update.add(kept, value, time);
+            let kept = kept.as_ref().expect("an update leaves a value");
+            if let Some(values) = &mut values {
+                values.push(update.value(kept));
+            }
+            Diff { old, new: Some(update.value(kept)) }
+        });
+        diffs.collect()
+    }
 }
 
 impl<K: Key, T: 'static, U: Update<T>> Operator<KeyedBatch<K, T>, Out<K, U::Value>>
@@ -112,8 +142,20 @@ impl<K: Key, T: 'static, U: Update<T>> Operator<KeyedBatch<K, T>, Out<K, U::Valu
         let mut records = batch.records;
         let values = std::mem::take(&mut records.values);
         let times = records.times.iter().copied().chain(std::iter::repeat(Timestamp::MIN));
+        if out.1.is_taken() {
+            let mut told = out.0.is_taken().then(|| Vec::with_capacity(values.len()));
+            let diffs = self.diffs(values.into_iter().zip(times), told.as_mut());
+            if let Some(told) = told {
+                let (keys, hashes) = (batch.keys.clone(), batch.hashes.clone());
+                let records = Batch { values: told, times: records.times.clone(), split: records.split };
+                out.0.send(KeyedBatch { keys, hashes, records });
+            }
+            let records = records.with_values(diffs);
+            out.1.send(KeyedBatch { keys: batch.keys, hashes: batch.hashes, records });
+            return Ok(());
+        }
         let changes = values.into_iter().zip(&self.slots).zip(times);
-        if !out.is_taken() {
+        if !out.0.is_taken() {
             for ((value, &slot), time) in changes {
                 self.update.add(self.rows.value_mut(slot), value, time);
             }
@@ -125,7 +167,7 @@ impl<K: Key, T: 'static, U: Update<T>> Operator<KeyedBatch<K, T>, Out<K, U::Valu
             self.update.value(kept.as_ref().expect("an update leaves a value"))
         });
         let changed = changed.collect();
-        out.send(KeyedBatch {
+        out.0.send(KeyedBatch {
             keys: batch.keys,
             hashes: batch.hashes,
             records: records.with_values(changed),
@@ -152,7 +194,7 @@ mod tests {
             stream
                 .key_by(|number: &i64| number % 2)
                 .aggregate("sums", |a| (a.count(), a.sum(|n| *n)))
-                .changes()
+                .to_stream()
         });
         (1..=5).for_each(|number| harness.record(number, at(number)));
         let found: Vec<_> = harness.take().into_iter().map(|(change, _)| change).collect();
@@ -163,7 +205,7 @@ mod tests {
     #[test]
     fn reduce_begins_with_the_first_record() {
         let mut harness =
-            Harness::new(|stream| stream.key_by(|_: &i64| ()).reduce("product", |a, b| a * b).changes());
+            Harness::new(|stream| stream.key_by(|_: &i64| ()).reduce("product", |a, b| a * b).to_stream());
         [3, 5, 7].into_iter().for_each(|number| harness.record(number, at(number)));
         let found: Vec<_> = harness.take().into_iter().map(|(((), product), _)| product).collect();
         assert_eq!(found, [3, 15, 105]);
