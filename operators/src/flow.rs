@@ -40,6 +40,7 @@ impl Flow {
             now,
             ending: self.ending,
             last: self.last,
+            finishing: self.last && self.is_exhausted(),
             pace,
             contribution: &mut self.contribution,
         };

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::error::{RunError, TopologyError};
 use crate::exchange::{Channel, ChannelEnd, EdgeId, Transport};
+use crate::executor::InPlace;
 use crate::flow::Flow;
 use crate::graph::Graph;
 use crate::limits::Limits;
@@ -102,6 +103,7 @@ pub(crate) fn open(
             transport: &Alone,
             splits: &splits,
             idle_after: Duration::MAX,
+            executor: Arc::new(InPlace),
         },
     )
 }

@@ -107,7 +107,7 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
                 }
                 Ok(true)
             }
-            Pending::Barrier(epoch) if context.last && !self.operator.is_settled() => {
+            Pending::Barrier(epoch) if context.finishing && !self.operator.is_settled() => {
                 self.pending = Pending::Barrier(epoch);
                 Ok(false)
             }

@@ -60,7 +60,8 @@ pub trait Operator<In: Records, Out: Outputs> {
         Ok(false)
     }
 
-    /// Whether nothing waits here for anything but input and time: the last epoch does not end before.
+    /// Whether nothing waits here for anything but input and time: the last epoch of an input that has ended does not
+    /// end before. One that ends because the job is to stop does, so what waits must be kept with every epoch.
     fn is_settled(&self) -> bool {
         true
     }

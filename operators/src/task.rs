@@ -44,6 +44,9 @@ pub struct StepContext<'a> {
     pub ending: Option<Epoch>,
     /// Whether that epoch is the last one: after its barrier comes the end.
     pub last: bool,
+    /// Whether it is the last one because all input of this worker has ended: nothing may be left on its way. A job
+    /// that is asked to stop leaves what waits for others to the next start.
+    pub finishing: bool,
     /// How fast sources may read.
     pub pace: &'a dyn Pace,
     /// What the worker contributes to the epoch that is ending.
