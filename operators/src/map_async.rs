@@ -41,8 +41,9 @@ impl<S, B> Requests<S, B> {
     /// How many records each worker holds at most: those whose requests are on their way, and those whose answers
     /// wait for their turn; 100 unless said. While it holds as many it takes no more, and what feeds it waits.
     ///
-    /// The end of an epoch waits until all records before it have been taken. If many requests take long, that takes
-    /// about as many times their latency as there are `in_flight` in the records that wait before them.
+    /// The end of an epoch waits until all records before it have been taken. Some thousands may stand on the way: if
+    /// requests take a second and 100 are made at a time, that is a minute. Let more be made at a time then, and keep
+    /// the [`timeout`](Requests::timeout) short beside the time that an epoch may take.
     pub fn in_flight(mut self, records: usize) -> Self {
         self.settings.in_flight = records;
         self

@@ -96,6 +96,9 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Nothing => Ok(false),
             Pending::Batch(mut batch) => {
+                if context.last && !context.finishing {
+                    self.operator.make_way();
+                }
                 if !self.operator.ready() {
                     self.pending = Pending::Batch(batch);
                     return Ok(false);

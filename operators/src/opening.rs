@@ -19,8 +19,8 @@ use highwater_state::{Backend, Epoch, Key, KeyGroup, Persist, persist, table};
 use crate::batch::{Either, NO_SPLIT, Records, SplitId};
 use crate::edge::{Deliver, Inputs, LocalEdge, MappedEdge, Receive, local_edge};
 use crate::error::{Place, RunError};
-use crate::executor::Executor;
 use crate::exchange::{EdgeId, Exchange, ExchangeEdge, RemoteEdge, Transport};
+use crate::executor::Executor;
 use crate::graph::{Counters, Graph, Port};
 use crate::limits::Limits;
 use crate::node::at_place;
@@ -174,7 +174,10 @@ impl NodeOpening<'_> {
         while let Some(node) = look_at.pop() {
             let inputs = &self.graph.nodes[node].inputs;
             let keeps = self.graph.nodes[node].asynchronous;
-            if keeps || (0..splits(node)).any(|split| split % workers == worker) || inputs.iter().any(exchanged) {
+            if keeps
+                || (0..splits(node)).any(|split| split % workers == worker)
+                || inputs.iter().any(exchanged)
+            {
                 return true;
             }
             look_at.extend(inputs.iter().map(|port| port.node));

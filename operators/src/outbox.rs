@@ -150,14 +150,7 @@ impl<K: 'static, T: 'static> Outbox<KeyedBatch<K, T>> {
 
     /// Emits one record with its key that stands for another: with its time or, on a stream without, its split.
     #[inline]
-    pub fn push_keyed_like(
-        &mut self,
-        key: K,
-        hash: u64,
-        value: T,
-        time: Option<Timestamp>,
-        split: SplitId,
-    ) {
+    pub fn push_keyed_like(&mut self, key: K, hash: u64, value: T, time: Option<Timestamp>, split: SplitId) {
         if let Some(time) = time {
             return self.push_keyed(key, hash, value, time);
         }

@@ -8,8 +8,9 @@
 //! - what was kept is requested before new records are taken;
 //! - HW-3: no watermark leaves before what came before it, and no record behind it leaves before it.
 //!
-//! Memory: at most `in_flight` records twice (one copy with its request) and their answers. After a restart with
-//! fewer workers all that they held, until it has left.
+//! Memory: at most `in_flight` records twice (one copy with its request) and their answers. A job that is stopped keeps
+//! what stands on the way to the operator too, which the limits of edges bound; so after a restart, and after one with
+//! fewer workers, there may be more until it has left.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
@@ -48,7 +49,13 @@ pub(crate) trait Form<T, U>: 'static {
     /// The hash of the key, where there is one.
     fn hash(key: &Self::Key) -> Option<u64>;
 
-    fn emit(out: &mut Outbox<Self::Results>, key: Self::Key, result: U, time: Option<Timestamp>, split: SplitId);
+    fn emit(
+        out: &mut Outbox<Self::Results>,
+        key: Self::Key,
+        result: U,
+        time: Option<Timestamp>,
+        split: SplitId,
+    );
 }
 
 /// Records without keys.
@@ -134,7 +141,9 @@ pub(crate) struct MapAsync<F: Form<T, U>, T, U> {
     executor: Arc<dyn Executor>,
     inbox: Arc<Inbox<U>>,
     lineup: Lineup<Entry<F::Key, T, U>>,
-    /// Records that were kept and are not requested yet.
+    /// The job is to stop: records are taken to be kept, and no more requests are made.
+    making_way: bool,
+    /// Records that are kept and not requested yet.
     to_start: VecDeque<u64>,
     rows: Rows,
     workers: u32,
@@ -169,6 +178,7 @@ where
             executor: Arc::clone(&opening.worker.executor),
             inbox: Arc::new(Inbox::new()),
             lineup: Lineup::new(),
+            making_way: false,
             to_start: VecDeque::new(),
             rows,
             workers: opening.worker.workers as u32,
@@ -231,7 +241,11 @@ where
         let kept = Kept { key, record, time, split: (split.source, split.index), met, workers };
         let entry = Entry { kept, row, written: false, attempts: 0, stage: Stage::Waiting };
         let number = self.lineup.push(lane, entry);
-        self.start(number);
+        if self.making_way {
+            self.to_start.push_back(number);
+        } else {
+            self.start(number);
+        }
     }
 
     /// Makes the next attempt at a record.
@@ -247,9 +261,12 @@ where
         self.executor.spawn(Box::pin(attempt));
     }
 
-    /// Requests what was kept, as far as the bound allows.
+    /// Requests what is kept, as far as the bound allows.
     fn start_kept(&mut self) -> bool {
         let mut any = false;
+        if self.making_way {
+            return false;
+        }
         while !self.to_start.is_empty() && self.lineup.len() - self.to_start.len() < self.settings.in_flight {
             let next = self.to_start.pop_front();
             next.into_iter().for_each(|number| self.start(number));
@@ -388,13 +405,21 @@ where
     U: Send + 'static,
 {
     fn on_batch(&mut self, batch: &mut F::In, _: &mut Out<F, T, U>) -> Result<(), Fault> {
-        let count = self.settings.in_flight.saturating_sub(self.lineup.len()).min(batch.count());
+        let room = match self.making_way {
+            true => usize::MAX,
+            false => self.settings.in_flight.saturating_sub(self.lineup.len()),
+        };
+        let count = room.min(batch.count());
         F::take(batch, count).into_iter().for_each(|taken| self.take_record(taken));
         Ok(())
     }
 
     fn ready(&mut self) -> bool {
-        self.lineup.len() < self.settings.in_flight
+        self.making_way || self.lineup.len() < self.settings.in_flight
+    }
+
+    fn make_way(&mut self) {
+        self.making_way = true;
     }
 
     fn on_clock(&mut self, now: Timestamp, out: &mut Out<F, T, U>) -> Result<bool, Fault> {
@@ -406,6 +431,7 @@ where
         }
         if self.wake <= self.now {
             self.look_at_clock()?;
+            moved = true;
         }
         Ok(self.leave(out) | moved)
     }

@@ -121,7 +121,9 @@ fn row_id(name: &str, row: &[u8]) -> Result<RowId, StateError> {
     let number = split_time_row(row).filter(|(_, key)| key.is_empty()).map(|(number, _)| number);
     let number = number.and_then(|number| u64::try_from(number.as_millis()).ok());
     match (row, number) {
-        (&[_, _, high, low, ..], Some(number)) => Ok(RowId { number, group: u16::from_be_bytes([high, low]) }),
+        (&[_, _, high, low, ..], Some(number)) => {
+            Ok(RowId { number, group: u16::from_be_bytes([high, low]) })
+        }
         _ => Err(StateError::Row {
             name: name.to_owned(),
             reason: "its key is not a key group and a number".to_owned(),
