@@ -96,7 +96,7 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Nothing => Ok(false),
             Pending::Batch(mut batch) => {
-                if context.last && !context.finishing {
+                if context.making_way {
                     self.operator.make_way();
                 }
                 if !self.operator.ready() {

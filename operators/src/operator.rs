@@ -60,8 +60,8 @@ pub trait Operator<In: Records, Out: Outputs> {
         Ok(false)
     }
 
-    /// The job is to stop, and what comes from here on is the rest of its last epoch: the operator waits for nothing,
-    /// and keeps what it cannot deal with at once for the next start. Called before every further batch.
+    /// The job is to stop, and nothing more is read: the operator waits for nothing outside, and keeps what it cannot
+    /// deal with at once for the next start. Called before every further batch.
     fn make_way(&mut self) {}
 
     /// Whether nothing waits here for anything but input and time: the last epoch of an input that has ended does not

@@ -102,7 +102,8 @@ fn nothing_overtakes_a_watermark_in_either_direction() {
 
 #[test]
 fn no_more_is_requested_than_may_be_and_nothing_is_taken_before_there_is_room() {
-    let (mut rig, outside) = rig(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], |asking| asking.in_flight(3).unordered().or_fail());
+    let (mut rig, outside) =
+        rig(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], |asking| asking.in_flight(3).unordered().or_fail());
     rig.run();
     assert_eq!((outside.asked(), rig.executor.running()), (vec![0, 1, 2], 3));
     outside.answer(1, Ok("1"));
