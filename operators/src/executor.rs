@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread::Thread;
 
 /// A future that tells those who wait for it by itself.
@@ -35,7 +35,7 @@ impl Executor for InPlace {
     fn spawn(&self, mut work: Work) {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
-        while let Poll::Pending = work.as_mut().poll(&mut context) {
+        while work.as_mut().poll(&mut context).is_pending() {
             std::thread::park();
         }
     }
@@ -56,6 +56,7 @@ impl Wake for Unpark {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Poll;
 
     use super::*;
 
