@@ -84,7 +84,7 @@ pub(crate) struct Coordinator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) committed: Epoch,
-    /// All input has been dealt with.
+    /// All input has been dealt with, and the job was not asked to stop before that was clear.
     pub(crate) finished: bool,
 }
 
@@ -104,12 +104,19 @@ impl Coordinator {
         let mut contributions: Vec<Option<Contribution>> = (0..workers).map(|_| None).collect();
         let mut ending: Option<Ending> = None;
         let mut last_end = Instant::now();
+        let mut making_way = false;
         loop {
             let known = self.known(ending.is_some(), last_end, &exhausted);
+            // Before the last epoch: what the one that is on its way waits for may never come.
+            if known.stopping && !making_way && !ending.is_some_and(|ending| ending.last) {
+                making_way = true;
+                self.order(Order::MakeWay);
+            }
             if let Decision::EndEpoch { last } = known.decide() {
                 let epoch = self.committed.next();
                 last_end = Instant::now();
-                ending = Some(Ending { epoch, last, finished: known.exhausted, since: last_end });
+                ending =
+                    Some(Ending { epoch, last, finished: known.exhausted && !making_way, since: last_end });
                 self.order(Order::EndEpoch { epoch, last });
             }
             match self.news.recv_timeout(LOOK) {

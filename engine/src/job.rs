@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_operators::error::{RunError, TopologyError};
+use highwater_operators::executor::Executor;
 use highwater_operators::flow::Flow;
 use highwater_operators::graph::Graph;
 use highwater_operators::opening::WorkerOpening;
@@ -25,12 +26,14 @@ use crate::commit;
 use crate::config::Config;
 use crate::coordinator::{Coordinator, Outcome};
 use crate::error::JobError;
+use crate::executor::Requesting;
 use crate::pace::{Bucket, WithinMemory};
 use crate::report::{NodeReport, Report};
 use crate::shutdown::Signals;
 use crate::worker::{self, News, Order};
 
-/// How long a job that is stuck waits for its workers before it leaves them behind.
+/// How long a job that is stuck waits for its workers before it leaves them behind, and every job for futures that do
+/// not let go of their thread.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A topology and how it is to run.
@@ -153,6 +156,7 @@ impl Job {
             return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
         }
         commit::warn_of_missing_splits(&graph, &*backend, &splits)?;
+        let requesting = Requesting::start(&graph, self.config.workers)?;
         let workers = Workers {
             splits,
             graph: Arc::clone(&graph),
@@ -162,7 +166,7 @@ impl Job {
             committed: found.committed,
             config: self.config.clone(),
         };
-        let (orders, news, threads) = workers.start()?;
+        let (orders, news, threads) = workers.start(&requesting)?;
         let coordinator = Coordinator {
             graph: Arc::clone(&graph),
             backend,
@@ -190,6 +194,7 @@ impl Job {
                     let _ = thread.join();
                 }
             }
+            requesting.end(PATIENCE);
             outcome
         })?;
         Ok(RunningJob { graph, stop, coordinator: Some(coordinator), outcome: None })
@@ -281,7 +286,7 @@ struct Workers {
 type Started = (Vec<(Sender<Order>, Waker)>, Receiver<News>, Vec<JoinHandle<()>>);
 
 impl Workers {
-    fn start(self) -> Result<Started, JobError> {
+    fn start(self, requesting: &Requesting) -> Result<Started, JobError> {
         let count = self.config.workers;
         let wakers: Vec<Waker> = (0..count).map(|_| Waker::default()).collect();
         let channels = Arc::new(Channels::new(self.config.limits.channel_batches, wakers.clone()));
@@ -298,13 +303,14 @@ impl Workers {
             let (order_sender, order_receiver) = unbounded();
             let (shared, channels, pace) = (Arc::clone(&shared), Arc::clone(&channels), Arc::clone(&pace));
             let (news_sender, own_waker) = (news_sender.clone(), waker.clone());
+            let executor = requesting.executor(waker.clone());
             orders.push((order_sender, waker));
             threads.push(spawn(format!("worker-{number}"), move || {
                 own_waker.is_me();
                 let transport = WorkerChannels { own: number, channels };
                 worker::run(
                     number,
-                    || shared.open(number, &transport),
+                    || shared.open(number, &transport, executor),
                     &*pace,
                     &order_receiver,
                     &news_sender,
@@ -314,7 +320,12 @@ impl Workers {
         Ok((orders, news, threads))
     }
 
-    fn open(&self, worker: usize, transport: &WorkerChannels) -> Result<Flow, RunError> {
+    fn open(
+        &self,
+        worker: usize,
+        transport: &WorkerChannels,
+        executor: Arc<dyn Executor>,
+    ) -> Result<Flow, RunError> {
         let opening = WorkerOpening {
             worker,
             workers: self.config.workers,
@@ -326,6 +337,7 @@ impl Workers {
             transport,
             splits: &self.splits,
             idle_after: self.config.idle_after,
+            executor,
         };
         Flow::open(&self.graph, &opening)
     }

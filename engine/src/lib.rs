@@ -11,6 +11,7 @@ mod commit;
 mod config;
 mod coordinator;
 pub mod error;
+mod executor;
 pub mod job;
 mod pace;
 pub mod prelude;

@@ -12,6 +12,7 @@ pub use highwater_operators::codec::{Decode, Encode, Json, Raw, Text};
 pub use highwater_operators::error::Cause;
 pub use highwater_operators::keyed::KeyedStream;
 pub use highwater_operators::keyed::process::{Context, KeyedOperator, List, Map, States, Value};
+pub use highwater_operators::map_async::Requests;
 pub use highwater_operators::memory::Memory;
 pub use highwater_operators::source::BadRecord;
 pub use highwater_operators::stateless::tried::Refused;

@@ -20,6 +20,8 @@ const NAP: Duration = Duration::from_millis(1);
 pub(crate) enum Order {
     /// End the epoch; if it is the last, end.
     EndEpoch { epoch: Epoch, last: bool },
+    /// The job is to stop: read nothing more, and wait for nothing outside.
+    MakeWay,
     /// The epoch is committed.
     Applied(Epoch),
     /// Stop at once: another worker has failed.
@@ -74,6 +76,7 @@ fn work(
                 last = is_last;
                 flow.end_epoch(epoch, is_last);
             }
+            Ok(Order::MakeWay) => flow.make_way(),
             Ok(Order::Applied(epoch)) => {
                 flow.applied(epoch);
                 if last {

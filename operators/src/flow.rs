@@ -10,13 +10,14 @@ use highwater_state::{Epoch, Timestamp};
 use crate::error::RunError;
 use crate::graph::Graph;
 use crate::opening::{WorkerOpening, open_tasks};
-use crate::task::{Contribution, Pace, StepContext, Task};
+use crate::task::{Contribution, Halted, Pace, StepContext, Task};
 
 /// A topology on one worker.
 pub struct Flow {
     tasks: Vec<Box<dyn Task>>,
     ending: Option<Epoch>,
     last: bool,
+    making_way: bool,
     contribution: Contribution,
 }
 
@@ -27,7 +28,13 @@ impl Flow {
     /// If a source, a sink or the state cannot be opened.
     pub fn open(graph: &Graph, worker: &WorkerOpening<'_>) -> Result<Flow, RunError> {
         let tasks = open_tasks(graph, worker)?;
-        Ok(Flow { tasks, ending: None, last: false, contribution: Contribution::default() })
+        Ok(Flow {
+            tasks,
+            ending: None,
+            last: false,
+            making_way: false,
+            contribution: Contribution::default(),
+        })
     }
 
     /// Does a bounded amount of work; says whether it did any. `now` is in milliseconds since
@@ -40,7 +47,9 @@ impl Flow {
             now,
             ending: self.ending,
             last: self.last,
-            pace,
+            finishing: self.last && !self.making_way && self.is_exhausted(),
+            making_way: self.making_way,
+            pace: if self.making_way { &Halted } else { pace },
             contribution: &mut self.contribution,
         };
         let mut moved = false;
@@ -58,6 +67,12 @@ impl Flow {
         assert!(self.ending.is_none(), "{:?} is still ending", self.ending);
         self.ending = Some(epoch);
         self.last = last;
+    }
+
+    /// The job is to stop: from here on nothing is read, and what is on its way to something that waits is kept for
+    /// the next start, so that the epochs that are still to end do so soon.
+    pub fn make_way(&mut self) {
+        self.making_way = true;
     }
 
     /// What the worker contributes to the epoch that is ending, once its barrier has passed every task.

@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) open: Option<Box<Open>>,
     /// Whether split signals begin here.
     pub(crate) origin: bool,
+    /// Whether it hands futures to an executor. What waits for them may move to any worker over a restart.
+    pub(crate) asynchronous: bool,
     pub(crate) source: Option<Box<Splits>>,
     pub(crate) sink: Option<Arc<dyn Publish>>,
     pub(crate) counters: Arc<Counters>,
@@ -84,6 +86,11 @@ impl Graph {
     /// Whether there is no node.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// Whether anything in it hands futures to an executor.
+    pub fn is_asynchronous(&self) -> bool {
+        self.nodes.iter().any(|node| node.asynchronous)
     }
 
     /// Where each node stands in the user's program, and what it counts; in the order of their numbers.

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::error::{RunError, TopologyError};
 use crate::exchange::{Channel, ChannelEnd, EdgeId, Transport};
+use crate::executor::{Executor, InPlace};
 use crate::flow::Flow;
 use crate::graph::Graph;
 use crate::limits::Limits;
@@ -84,6 +85,17 @@ pub(crate) fn open(
     committed: Epoch,
     limits: Limits,
 ) -> Result<Flow, RunError> {
+    open_with(graph, backend, committed, limits, Arc::new(InPlace))
+}
+
+/// The same with futures driven by somebody else.
+pub(crate) fn open_with(
+    graph: &Graph,
+    backend: &Arc<dyn Backend>,
+    committed: Epoch,
+    limits: Limits,
+    executor: Arc<dyn Executor>,
+) -> Result<Flow, RunError> {
     let mut splits = BTreeMap::new();
     for (number, place, list) in graph.sources() {
         splits.insert(number, list().map_err(|cause| at_place(place, Fault::Failed(cause)))?);
@@ -102,6 +114,7 @@ pub(crate) fn open(
             transport: &Alone,
             splits: &splits,
             idle_after: Duration::MAX,
+            executor,
         },
     )
 }

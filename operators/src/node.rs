@@ -96,6 +96,9 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Nothing => Ok(false),
             Pending::Batch(mut batch) => {
+                if context.making_way {
+                    self.operator.make_way();
+                }
                 if !self.operator.ready() {
                     self.pending = Pending::Batch(batch);
                     return Ok(false);
@@ -107,7 +110,7 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
                 }
                 Ok(true)
             }
-            Pending::Barrier(epoch) if context.last && !self.operator.is_settled() => {
+            Pending::Barrier(epoch) if context.finishing && !self.operator.is_settled() => {
                 self.pending = Pending::Barrier(epoch);
                 Ok(false)
             }

@@ -20,6 +20,7 @@ use crate::batch::{Either, NO_SPLIT, Records, SplitId};
 use crate::edge::{Deliver, Inputs, LocalEdge, MappedEdge, Receive, local_edge};
 use crate::error::{Place, RunError};
 use crate::exchange::{EdgeId, Exchange, ExchangeEdge, RemoteEdge, Transport};
+use crate::executor::Executor;
 use crate::graph::{Counters, Graph, Port};
 use crate::limits::Limits;
 use crate::node::at_place;
@@ -53,6 +54,8 @@ pub struct WorkerOpening<'a> {
     pub splits: &'a BTreeMap<usize, Vec<String>>,
     /// How long a split may deliver nothing before it stops holding back the watermark.
     pub idle_after: Duration,
+    /// Who drives the futures of asynchronous operators.
+    pub executor: Arc<dyn Executor>,
 }
 
 /// What one node is opened with.
@@ -162,7 +165,8 @@ impl NodeOpening<'_> {
         edges
     }
 
-    /// Whether a worker can have records at a port: it reads a split above it, or there is an exchange above.
+    /// Whether a worker can have records at a port: it reads a split above it, or there is an exchange above, or
+    /// something whose kept records may be of another worker.
     fn may_bring_records(&self, port: Port, worker: usize) -> bool {
         let workers = self.worker.workers;
         let splits = |node: usize| self.worker.splits.get(&node).map_or(0, Vec::len);
@@ -170,7 +174,11 @@ impl NodeOpening<'_> {
         let mut look_at = vec![port.node];
         while let Some(node) = look_at.pop() {
             let inputs = &self.graph.nodes[node].inputs;
-            if (0..splits(node)).any(|split| split % workers == worker) || inputs.iter().any(exchanged) {
+            let keeps = self.graph.nodes[node].asynchronous;
+            if keeps
+                || (0..splits(node)).any(|split| split % workers == worker)
+                || inputs.iter().any(exchanged)
+            {
                 return true;
             }
             look_at.extend(inputs.iter().map(|port| port.node));

@@ -60,7 +60,12 @@ pub trait Operator<In: Records, Out: Outputs> {
         Ok(false)
     }
 
-    /// Whether nothing waits here for anything but input and time: the last epoch does not end before.
+    /// The job is to stop, and nothing more is read: the operator waits for nothing outside, and keeps what it cannot
+    /// deal with at once for the next start. Called before every further batch.
+    fn make_way(&mut self) {}
+
+    /// Whether nothing waits here for anything but input and time: the last epoch of an input that has ended does not
+    /// end before. One that ends because the job is to stop does, so what waits must be kept with every epoch.
     fn is_settled(&self) -> bool {
         true
     }

@@ -147,6 +147,24 @@ impl<K: 'static, T: 'static> Outbox<KeyedBatch<K, T>> {
             self.flush();
         }
     }
+
+    /// Emits one record with its key that stands for another: with its time or, on a stream without, its split.
+    #[inline]
+    pub fn push_keyed_like(&mut self, key: K, hash: u64, value: T, time: Option<Timestamp>, split: SplitId) {
+        if let Some(time) = time {
+            return self.push_keyed(key, hash, value, time);
+        }
+        if self.gathered.records.split != split {
+            self.flush();
+            self.gathered.records.split = split;
+        }
+        self.gathered.keys.push(key);
+        self.gathered.hashes.push(hash);
+        self.gathered.records.values.push(value);
+        if self.full() {
+            self.flush();
+        }
+    }
 }
 
 impl<B: Records> Outputs for Outbox<B> {

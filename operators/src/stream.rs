@@ -133,6 +133,7 @@ pub(crate) fn add_node(graph: &Rc<RefCell<Graph>>, place: Place, inputs: Vec<Por
         inputs,
         open: None,
         origin: false,
+        asynchronous: false,
         source: None,
         sink: None,
         counters: Default::default(),

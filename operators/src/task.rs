@@ -24,6 +24,17 @@ impl Pace for FullSpeed {
     fn give_back(&self, _: usize) {}
 }
 
+/// Reads nothing.
+pub(crate) struct Halted;
+
+impl Pace for Halted {
+    fn take(&self, _: usize) -> usize {
+        0
+    }
+
+    fn give_back(&self, _: usize) {}
+}
+
 /// What one worker contributes to an epoch.
 #[derive(Debug, Default)]
 pub struct Contribution {
@@ -44,6 +55,10 @@ pub struct StepContext<'a> {
     pub ending: Option<Epoch>,
     /// Whether that epoch is the last one: after its barrier comes the end.
     pub last: bool,
+    /// Whether it is the last one because all input of this worker has ended: nothing may be left on its way.
+    pub finishing: bool,
+    /// Whether the job is to stop: what waits for something outside is left to the next start.
+    pub making_way: bool,
     /// How fast sources may read.
     pub pace: &'a dyn Pace,
     /// What the worker contributes to the epoch that is ending.

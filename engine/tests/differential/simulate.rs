@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater::operators::exchange::{Channel, ChannelEnd, EdgeId, Erased, Transport};
+use highwater::operators::executor::InPlace;
 use highwater::operators::flow::Flow;
 use highwater::operators::graph::Graph;
 use highwater::operators::limits::Limits;
@@ -163,6 +164,7 @@ impl<'a> Life<'a> {
                 transport: &PipesOf { own: worker, pipes: Rc::clone(&pipes) },
                 splits: &splits,
                 idle_after: Duration::MAX,
+                executor: Arc::new(InPlace),
             };
             Flow::open(graph, &opening).expect("the flow opens")
         });

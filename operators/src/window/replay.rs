@@ -165,6 +165,7 @@ fn open(graph: &Graph, backend: &Arc<dyn Backend>, way: &Way) -> Flow {
         transport: &Alone,
         splits: &sources.collect(),
         idle_after: Duration::MAX,
+        executor: Arc::new(crate::executor::InPlace),
     };
     Flow::open(graph, &opening).expect("opens")
 }
