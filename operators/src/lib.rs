@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod flow;
 pub mod graph;
 pub mod interpret;
+pub mod join;
 pub mod keyed;
 mod lateness;
 pub mod limits;
