@@ -18,7 +18,11 @@ mod as_of;
 mod bounds;
 mod joined;
 mod lateness;
+#[cfg(test)]
+mod model;
 mod side;
+#[cfg(test)]
+mod tests;
 mod timed;
 
 pub use as_of::AsOfStream;
