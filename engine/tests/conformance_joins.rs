@@ -162,3 +162,50 @@ fn joins_conform_in_the_interpreter_and_with_one_two_and_four_workers() {
         }
     }
 }
+
+/// Records whose times rise with a scatter of a few hundred, half of them of one key.
+fn many() -> Vec<Rec> {
+    let mut random = 7u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (random >> 33) % below
+    };
+    let record = |id| Rec {
+        id,
+        key: if next(2) == 0 { "hot".to_owned() } else { next(50).to_string() },
+        ts: id * 10 - next(500) as i64,
+        side: if next(2) == 0 { "left" } else { "right" }.to_owned(),
+    };
+    (0..4_000).map(record).collect()
+}
+
+#[test]
+fn joins_of_many_records_give_with_any_number_of_workers_what_the_interpreter_gives() {
+    for kind in ["interval", "tumbling", "asof"] {
+        let mode = if kind == "asof" { "left" } else { "outer" }.to_owned();
+        let case = Case {
+            id: format!("many, {kind}"),
+            join: Shape { kind: kind.to_owned(), mode, lower_ms: -20, upper_ms: 200, size_ms: 150 },
+            lag_ms: 300,
+            end: String::new(),
+            records: many(),
+            expected: Expected { results: Vec::new(), late: Vec::new() },
+        };
+        let sink = Memory::sink();
+        interpret(topology(&case, &sink)).expect("the interpreter runs");
+        let mut expected = Expected { results: Vec::new(), late: Vec::new() };
+        for out in sink.take() {
+            match out {
+                Out::Joined(left, right) => expected.results.push((left, right)),
+                Out::Late(id) => expected.late.push(id),
+            }
+        }
+        assert!(expected.results.len() > 1_000 && expected.late.len() > 100, "{}", case.id);
+        let case = Case { expected, ..case };
+        for workers in [1, 2, 4] {
+            let job = Job::new(topology(&case, &sink)).workers(workers);
+            job.epoch_interval(Duration::from_millis(5)).run().expect("the job runs");
+            compare(&case, sink.take(), &format!("with {workers} workers"));
+        }
+    }
+}

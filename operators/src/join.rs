@@ -9,7 +9,8 @@
 //! Both sides have one meaning of late: a record whose time is smaller than the watermark of its own side when it
 //! comes. A late record joins nothing; it goes to a stream of its own ([`JoinedStream::with_late`],
 //! [`AsOfStream::with_late`]). What has been settled is settled by the smaller of both watermarks, so a side that
-//! stands still holds the join, until it counts as idle.
+//! stands still holds the join, until it counts as idle. A watermark at the last of all times is the end: what comes
+//! after it finds no partner.
 //!
 //! Invariants: every pair is emitted exactly once, in whatever order the two sides are read and whatever is killed
 //! when (HW-1); no result has a time behind the watermark that has left before it (HW-3).

@@ -31,11 +31,13 @@ impl<K, L: Data, C> KeyedStream<K, L, C> {
     /// A pair is emitted as soon as both its records are there, exactly once, with the later time of the two. A record
     /// that is behind the watermark when it comes is late and joins nothing.
     ///
-    /// What may still find a partner survives a restart under the name of the mode; with other bounds it could not be
-    /// read, so to change them, change the name too. Memory: with an interval a left record is kept until the watermark
-    /// has passed `upper` after it, a right one until it has passed `-lower` after it, and up to the length of the
-    /// interval longer; in windows, until the window has closed. All of it is in the shared table budget, and on disk
-    /// beyond it.
+    /// What may still find a partner survives a restart under the name that the mode is given. With other bounds or in
+    /// another mode it cannot be read: a join that was changed is refused at the start until it has a new name.
+    ///
+    /// Memory: with an interval a left record is kept until the watermark has passed `upper` after it, a right one until
+    /// it has passed `-lower` after it, and up to the length of the interval longer, because records are dropped
+    /// together; in windows, until the window has closed. All of it is in the shared table budget, and on disk beyond
+    /// it. With each epoch a key writes anew the records that lie as near as that to those that came.
     ///
     /// ```
     /// # use highwater_operators::testkit::timed_output_of;

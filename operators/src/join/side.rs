@@ -71,7 +71,8 @@ impl<K: Key, T: Persist + Clone, O: 'static> Side<K, T, O> {
         alone: Option<fn(T) -> O>,
         opening: &NodeOpening<'_>,
     ) -> Result<Self, OpenError> {
-        let filed = reach.filed();
+        // Whether a row has had a partner is known only while a mode asks for it.
+        let filed = reach.filed() + if alone.is_some() { ", also without a partner" } else { "" };
         let rows = opening.store_filed::<K, Vec<Row<T>>>(Some(side), Family::Windows, &filed)?;
         let alone = match alone {
             None => None,
