@@ -10,6 +10,9 @@ pub use highwater_connectors::stdio::{Stdin, Stdout};
 pub use highwater_operators::aggregate::{Agg, Aggregate};
 pub use highwater_operators::codec::{Decode, Encode, Json, Raw, Text};
 pub use highwater_operators::error::Cause;
+pub use highwater_operators::join::{
+    AsOfStream, Interval, JoinedStream, between_millis, following, preceding, within,
+};
 pub use highwater_operators::keyed::KeyedStream;
 pub use highwater_operators::keyed::process::{Context, KeyedOperator, List, Map, States, Value};
 pub use highwater_operators::map_async::Requests;

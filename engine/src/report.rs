@@ -30,8 +30,8 @@ pub struct NodeReport {
     pub records_in: u64,
     /// Records that came out.
     pub records_out: u64,
-    /// Records that went to the second output: late ones, bad ones, those of the other branch, which are counted also
-    /// where nobody takes them; and the changes of a running aggregate that are told with their old values.
+    /// Records that went to the outputs after the first: late ones, bad ones, those of the other branch, which are
+    /// counted also where nobody takes them; and the changes of a running aggregate that are told with old values.
     pub records_aside: u64,
     /// Bad records that were skipped.
     pub skipped: u64,
@@ -45,7 +45,7 @@ impl NodeReport {
             location: format!("{}:{}", place.location.file(), place.location.line()),
             records_in: counters.records_in.load(Ordering::Relaxed),
             records_out: counters.records_out[0].load(Ordering::Relaxed),
-            records_aside: counters.records_out[1].load(Ordering::Relaxed),
+            records_aside: counters.records_out[1..].iter().map(|out| out.load(Ordering::Relaxed)).sum(),
             skipped: counters.skipped.load(Ordering::Relaxed),
         });
         nodes.collect()

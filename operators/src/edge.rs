@@ -154,6 +154,11 @@ impl<B> Inputs<B> {
         self.sides[self.side]
     }
 
+    /// The watermark of each side.
+    pub(crate) fn side_watermarks(&self) -> &[Timestamp] {
+        &self.sides
+    }
+
     /// A side without active edges goes with the others; the watermark of a side never falls.
     fn raise_sides(&mut self) {
         if self.sides.len() == 1 {

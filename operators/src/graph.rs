@@ -57,8 +57,9 @@ pub(crate) struct PortPlan {
 pub struct Counters {
     /// Records that went in.
     pub records_in: AtomicU64,
-    /// Records that came out, by output: the second is the late or the bad ones, or changes with their old values.
-    pub records_out: [Arc<AtomicU64>; 2],
+    /// Records that came out, by output: the second is the late or the bad ones, or changes with their old values, and
+    /// the third the late ones of the other side of a join.
+    pub records_out: [Arc<AtomicU64>; 3],
     /// Records that were skipped as bad by the operator's policy.
     pub skipped: Arc<AtomicU64>,
 }
@@ -128,8 +129,11 @@ impl Graph {
             }
         }
         for node in self.nodes.iter().filter(|node| node.open.is_none()) {
-            let reason =
-                "the window is never aggregated; end it with `count`, `aggregate`, `fold` or `reduce`";
+            let reason = match node.place.verb {
+                "join" => "the join gives nothing; end it with `inner`, `left`, `right` or `outer`",
+                "join_as_of" => "the join gives nothing; end it with `inner` or `left`",
+                _ => "the window is never aggregated; end it with `count`, `aggregate`, `fold` or `reduce`",
+            };
             errors.push(TopologyError::Argument { place: node.place.clone(), reason: reason.to_owned() });
         }
         let mut taken = std::collections::BTreeSet::new();

@@ -23,6 +23,7 @@ pub mod executor;
 pub mod flow;
 pub mod graph;
 pub mod interpret;
+pub mod join;
 pub mod keyed;
 mod lateness;
 pub mod limits;

@@ -81,6 +81,7 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
     }
 
     fn pass_barrier(&mut self, epoch: Epoch, context: &mut StepContext<'_>) -> Result<(), Fault> {
+        self.operator.side_watermarks(self.inputs.side_watermarks());
         self.operator.freeze(epoch, &mut context.contribution.delta)?;
         if let Some(receipt) = self.operator.stage(epoch)? {
             let name = self.place.name.clone().unwrap_or_default();

@@ -251,11 +251,24 @@ impl NodeOpening<'_> {
         handle: Option<&str>,
         family: Family,
     ) -> StateResult<table::Place> {
+        self.store_filed::<K, V>(handle, family, "")
+    }
+
+    /// As [`store`](Self::store), of rows that can be found only by who files them in the same way; `filed` says how.
+    ///
+    /// # Errors
+    /// HW-9: if the name was used for rows of another type, or for rows that were filed in another way.
+    pub(crate) fn store_filed<K: Key, V: Persist>(
+        &self,
+        handle: Option<&str>,
+        family: Family,
+        filed: &str,
+    ) -> StateResult<table::Place> {
         let name = match handle {
             Some(handle) => format!("{}/{handle}", self.name()),
             None => self.name().to_owned(),
         };
-        let shape = format!("{} -> {}", shape_of::<K>(), shape_of::<V>());
+        let shape = format!("{} -> {}{filed}", shape_of::<K>(), shape_of::<V>());
         Ok(table::Place {
             store: self.worker.catalog.store(&name, family, &shape)?,
             name,

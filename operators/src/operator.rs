@@ -53,6 +53,12 @@ pub trait Operator<In: Records, Out: Outputs> {
         let _ = watermark;
     }
 
+    /// How far the watermark of each side of the input has come; for operators with two inputs, which keep it. Called
+    /// before [`freeze`](Self::freeze), and alike on all workers.
+    fn side_watermarks(&mut self, sides: &[Timestamp]) {
+        let _ = sides;
+    }
+
     /// The clock stands at `now`, milliseconds since 1970; it never falls. Called at every step, for operators that
     /// wait for something else than their input. Says whether it did anything.
     fn on_clock(&mut self, now: Timestamp, out: &mut Out) -> Result<bool, Fault> {

@@ -90,18 +90,9 @@ impl Wire {
         R: Records,
         Out: Outputs,
     {
-        if !Rc::ptr_eq(&self.graph, &other.graph) {
-            self.refuse(&place, "the two streams belong to different topologies");
-        }
-        let node = add_node(&self.graph, place, vec![self.port, other.port]);
-        self.graph.borrow_mut().nodes[node].open = Some(Box::new(move |opening| {
-            let operator = open(opening)?;
-            let inputs = opening.two_inputs::<L, R>();
-            let out = Out::open(opening)?;
-            let (place, counters) = (opening.place().clone(), opening.counters());
-            Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters)))
-        }));
-        self.output_of(node, 0)
+        let wire = add_join(self, other, place);
+        set_join(&wire.graph, wire.port.node, open);
+        wire
     }
 
     pub(crate) fn output_of(&self, node: usize, output: usize) -> Wire {
@@ -152,6 +143,38 @@ pub(crate) fn set_operator<In, Out>(
     graph.borrow_mut().nodes[node].open = Some(Box::new(move |opening| {
         let operator = open(opening)?;
         let inputs = opening.inputs();
+        let out = Out::open(opening)?;
+        let (place, counters) = (opening.place().clone(), opening.counters());
+        Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters)))
+    }));
+}
+
+/// Adds a node that takes two outputs, whose operator is set later; gives its first output. Outputs of different
+/// topologies are refused.
+pub(crate) fn add_join(left: &Wire, right: &Wire, place: Place) -> Wire {
+    if !Rc::ptr_eq(&left.graph, &right.graph) {
+        left.refuse(&place, "the two streams belong to different topologies");
+    }
+    let node = add_node(&left.graph, place, vec![left.port, right.port]);
+    left.output_of(node, 0)
+}
+
+/// As [`set_operator`], of a node with two inputs.
+pub(crate) fn set_join<L, R, Out>(
+    graph: &Rc<RefCell<Graph>>,
+    node: usize,
+    open: impl Fn(&mut NodeOpening<'_>) -> Result<Box<dyn Operator<Either<L, R>, Out>>, OpenError>
+    + Send
+    + Sync
+    + 'static,
+) where
+    L: Records,
+    R: Records,
+    Out: Outputs,
+{
+    graph.borrow_mut().nodes[node].open = Some(Box::new(move |opening| {
+        let operator = open(opening)?;
+        let inputs = opening.two_inputs::<L, R>();
         let out = Out::open(opening)?;
         let (place, counters) = (opening.place().clone(), opening.counters());
         Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters)))
