@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use highwater::prelude::*;
-use highwater_examples::clickstream::{AccessLog, Hit, HitJson, Outcome, TRAFFIC_SPLITS, log_line};
+use highwater_examples::clickstream::{AccessLog, Hit, HitJson, Outcome, TRAFFIC_SPLITS, Visit, log_line};
 use highwater_examples::live::Live;
 use highwater_examples::options::{RunOptions, exit_code, log_warnings};
 
@@ -41,6 +41,9 @@ struct Options {
     /// The length of a window
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     window: Duration,
+    /// Tell sessions too: the requests of one address with no longer pause between them than this
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    session_gap: Option<Duration>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -48,7 +51,9 @@ struct Options {
 const FORMATS: &str = r#"Output, one JSON object a line, times in UTC:
   {"kind":"page_views","url":"/","window_start":"2015-05-17T10:05:00Z","window_end":"2015-05-17T10:06:00Z","count":3}
   {"kind":"active_users","window_start":"2015-05-17T10:05:00Z","window_end":"2015-05-17T10:06:00Z","count":2}
+  {"kind":"session","user":"83.149.9.216","start":"2015-05-17T10:05:03Z","end":"2015-05-17T10:05:57Z","events":23,"pages":2}
   {"kind":"late","line":"..."}                 a request whose window was already closed
+  {"kind":"late_for_session","line":"..."}     the same for its session, where the gap is shorter than the window
   {"kind":"bad","line":"...","reason":"..."}   a line that is no request
 
 Kafka records are JSON objects with what a log line has; other fields may be there:
@@ -79,6 +84,8 @@ fn run(options: &Options) -> Result<(), Cause> {
         .window(window)
         .count("active-users");
 
+    let sessions = options.session_gap.map(|gap| sessions(hits.clone(), gap, options.window));
+
     // The late ones among the page views are late requests already.
     let page_views = hits
         .filter(Hit::is_page_view)
@@ -86,14 +93,25 @@ fn run(options: &Options) -> Result<(), Cause> {
         .window(window)
         .count("page-views");
 
-    let outcomes = page_views
+    let mut outcomes = page_views
         .map(Outcome::page_views)
         .merge(active_users.map(Outcome::active_users))
-        .merge(late.map(Outcome::late))
-        .untimed()
-        .merge(bad);
-    options.run.deliver(outcomes, &live);
+        .merge(late.map(Outcome::late));
+    if let Some(sessions) = sessions {
+        outcomes = outcomes.merge(sessions);
+    }
+    options.run.deliver(outcomes.untimed().merge(bad), &live);
     Ok(options.run.run(topology, &live)?)
+}
+
+/// The sessions of each address. A request that is late for its session was late for its window already, unless the
+/// gap is shorter than the window: then it is told here.
+fn sessions(hits: Stream<Hit>, gap: Duration, window: Duration) -> Stream<Outcome> {
+    let by_address = hits.key_by(|hit| hit.address().to_owned()).window(session(gap));
+    let (by_address, late) = by_address.with_late();
+    let visits = by_address.aggregate("sessions", |_| Visit);
+    let outcomes = visits.map(move |visit| Outcome::session(visit, gap));
+    if gap < window { outcomes.merge(late.map(Outcome::late_for_session)) } else { outcomes }
 }
 
 /// The requests, and what is none.

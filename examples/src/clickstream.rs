@@ -5,8 +5,10 @@ mod access_log;
 mod hit;
 mod outcome;
 mod traffic;
+mod visit;
 
 pub use access_log::AccessLog;
 pub use hit::{Hit, HitJson};
 pub use outcome::Outcome;
 pub use traffic::{TRAFFIC_SPLITS, log_line};
+pub use visit::Visit;

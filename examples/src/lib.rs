@@ -4,6 +4,7 @@
 //! it must know. Everything stands on the facade `highwater`.
 
 pub mod clickstream;
+pub mod conformance;
 pub mod iot;
 pub mod live;
 pub mod options;

@@ -118,6 +118,59 @@ fn expected(files: &[&Path], window: i64, lateness: i64) -> Vec<String> {
     out
 }
 
+/// The lines about sessions that the output must hold beside those of [`expected`], sorted.
+fn expected_sessions(file: &Path, gap: i64, window: i64, lateness: i64) -> Vec<String> {
+    let mut out = Vec::new();
+    // By address: all requests of every session that has not been told.
+    let mut open: HashMap<String, Vec<Vec<Request>>> = HashMap::new();
+    let mut watermark = i64::MIN;
+    let bytes = fs::read(file).expect("the input is there");
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+        let Some(request) = request(&line) else { continue };
+        let at = request.seconds;
+        let sessions = open.entry(request.address.clone()).or_default();
+        let touches = |session: &Vec<Request>| session.iter().any(|other| (other.seconds - at).abs() <= gap);
+        let (mut joined, others): (Vec<_>, Vec<_>) = sessions.drain(..).partition(touches);
+        *sessions = others;
+        joined.push(vec![request]);
+        let joined: Vec<Request> = joined.into_iter().flatten().collect();
+        if joined.iter().all(|request| request.seconds + gap <= watermark) {
+            assert_eq!(joined.len(), 1, "what is open would have been told");
+            if gap < window {
+                out.push(format!(r#"{{"kind":"late_for_session","line":{}}}"#, json(&line)));
+            }
+        } else {
+            sessions.push(joined);
+        }
+        watermark = watermark.max(at - lateness);
+        for sessions in open.values_mut() {
+            let over =
+                |session: &Vec<Request>| session.iter().all(|request| request.seconds + gap <= watermark);
+            let (ended, others) = sessions.drain(..).partition(over);
+            *sessions = others;
+            out.extend(Vec::into_iter(ended).map(told));
+        }
+    }
+    out.extend(open.into_values().flatten().map(told));
+    out.sort();
+    out
+}
+
+fn told(session: Vec<Request>) -> String {
+    let times = || session.iter().map(|request| request.seconds);
+    let (start, end) = (times().min().expect("has a request"), times().max().expect("has a request"));
+    let pages: HashSet<_> = session.iter().filter_map(|request| request.page.as_deref()).collect();
+    format!(
+        r#"{{"kind":"session","user":{},"start":"{}","end":"{}","events":{},"pages":{}}}"#,
+        json(&session[0].address),
+        rfc3339(start),
+        rfc3339(end),
+        session.len(),
+        pages.len()
+    )
+}
+
 // --- logs --------------------------------------------------------------------------------------------------------
 
 const ODD: [&str; 16] = [
@@ -262,6 +315,30 @@ fn made_logs_with_disorder_late_and_bad_lines() {
 }
 
 #[test]
+fn sessions_of_the_recorded_log() {
+    let Some(log) = recorded("clickstream/access.log") else { return };
+    let mut all = expected(&[&log], 60, 30);
+    all.extend(expected_sessions(&log, 30 * 60, 60, 30));
+    all.sort();
+    assert!(kinds(&all, "session") > 1_000, "{}", kinds(&all, "session"));
+    agrees(&[&log], &["--session-gap", "30m"], &all);
+}
+
+#[test]
+fn sessions_with_disorder_merges_and_late_requests() {
+    let directory = tempdir().expect("there is room");
+    for (seed, gap) in [(0, 4), (1, 20), (2, 90)] {
+        let log = file(directory.path(), &format!("{seed}.log"), &made_log(seed, 3_000, START, 150));
+        let mut all = expected(&[&log], 60, 30);
+        all.extend(expected_sessions(&log, gap, 60, 30));
+        all.sort();
+        assert!(kinds(&all, "session") > 20, "{}", kinds(&all, "session"));
+        assert_eq!(kinds(&all, "late_for_session") > 0, gap < 60);
+        agrees(&[&log], &["--session-gap", &format!("{gap}s"), "--epoch", "50ms"], &all);
+    }
+}
+
+#[test]
 fn several_logs_are_one() {
     let directory = tempdir().expect("there is room");
     let logs: Vec<_> = [(1, START), (2, START + 40), (3, START - 86_400)]
@@ -351,6 +428,8 @@ fn the_command_line_is_checked() {
     clickstream().with(["--window", "soon"]).fails(2);
     let told = clickstream().with(["--window", "0s"]).fails(1);
     assert!(told.contains("at least one millisecond"), "{told}");
+    let told = clickstream().with(["--session-gap", "0s"]).fails(1);
+    assert!(told.contains("gap") && told.contains("clickstream.rs:"), "{told}");
     let told = clickstream().with(["--workers", "0"]).fails(1);
     assert!(told.contains("workers"), "{told}");
 }

@@ -30,8 +30,26 @@ pub enum Outcome {
         /// The number of addresses.
         count: u64,
     },
+    /// The requests of one address with no longer pause between them than the gap.
+    Session {
+        /// The address.
+        user: String,
+        /// The time of the first request.
+        start: String,
+        /// The time of the last request.
+        end: String,
+        /// The number of requests.
+        events: u64,
+        /// The number of different pages that were viewed.
+        pages: u64,
+    },
     /// A request that came after its window was closed.
     Late {
+        /// The request as it came.
+        line: String,
+    },
+    /// A request that came after its session had ended.
+    LateForSession {
         /// The request as it came.
         line: String,
     },
@@ -58,9 +76,21 @@ impl Outcome {
         Outcome::ActiveUsers { window_start, window_end, count: users.value }
     }
 
+    /// From a session, which ends when its gap is over.
+    pub fn session(session: Windowed<String, (u64, u64)>, gap: Duration) -> Outcome {
+        let Windowed { key: user, window, value: (events, pages), .. } = session;
+        let (start, end) = (window.start.to_rfc3339_seconds(), (window.end - gap).to_rfc3339_seconds());
+        Outcome::Session { user, start, end, events, pages }
+    }
+
     /// From a late request.
     pub fn late(hit: Hit) -> Outcome {
         Outcome::Late { line: hit.line().to_owned() }
+    }
+
+    /// From a request that is late for its session.
+    pub fn late_for_session(hit: Hit) -> Outcome {
+        Outcome::LateForSession { line: hit.line().to_owned() }
     }
 
     /// From the bytes of a line that is no request.
@@ -82,7 +112,8 @@ impl Shown for Outcome {
                 board.rank("most viewed in the window from", window_start, url, *count);
             }
             Outcome::ActiveUsers { .. } => board.add("windows", 1),
-            Outcome::Late { .. } => board.add("late", 1),
+            Outcome::Session { .. } => board.add("sessions", 1),
+            Outcome::Late { .. } | Outcome::LateForSession { .. } => board.add("late", 1),
             Outcome::Bad { .. } => board.add("bad", 1),
         }
     }

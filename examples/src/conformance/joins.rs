@@ -69,7 +69,9 @@ fn chain(join: &Shape, records: Stream<Record>) -> Stream<Told> {
         Shape::AsOf { mode } => {
             let (joined, late_left, late_right) = left.join_as_of(right).with_late();
             let rows = match mode {
-                Mode::Inner => joined.inner("join").values().map(|(left, right)| row(Some(left), Some(right))),
+                Mode::Inner => {
+                    joined.inner("join").values().map(|(left, right)| row(Some(left), Some(right)))
+                }
                 _ => joined.left("join").values().map(|(left, right)| row(Some(left), right)),
             };
             rows.merge(late_left.map(late)).merge(late_right.map(late))
@@ -77,7 +79,7 @@ fn chain(join: &Shape, records: Stream<Record>) -> Stream<Told> {
     }
 }
 
-fn joined<J: JoinBounds>(joined: JoinedStream<String, Record, Record, J>, mode: Mode) -> Stream<Told> {
+fn joined(joined: JoinedStream<String, Record, Record>, mode: Mode) -> Stream<Told> {
     let (joined, late_left, late_right) = joined.with_late();
     let rows = match mode {
         Mode::Inner => joined.inner("join").values().map(|(left, right)| row(Some(left), Some(right))),

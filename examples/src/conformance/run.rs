@@ -43,7 +43,7 @@ pub(super) fn run<O: Send + 'static>(
     let topology = Topology::new("case");
     let sink = Memory::sink();
     let records = topology.source("records", records);
-    let records = records.inspect(move |_| drop(counter.fetch_add(1, Ordering::Relaxed)));
+    let records = records.inspect(move |_| _ = counter.fetch_add(1, Ordering::Relaxed));
     let timed = records.event_time(|record| Timestamp::from_millis(record.ts), Duration::from_millis(lag));
     chain(timed).sink("results", sink.clone());
     match how {
