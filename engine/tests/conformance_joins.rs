@@ -204,7 +204,7 @@ fn joins_of_many_records_give_with_any_number_of_workers_what_the_interpreter_gi
         let case = Case { expected, ..case };
         for workers in [1, 2, 4] {
             let job = Job::new(topology(&case, &sink)).workers(workers);
-            job.epoch_interval(Duration::from_millis(5)).run().expect("the job runs");
+            job.epoch_interval(Duration::from_millis(10)).run().expect("the job runs");
             compare(&case, sink.take(), &format!("with {workers} workers"));
         }
     }

@@ -1,4 +1,6 @@
 //! Only an interval of time or windows say which records belong together.
+//~ `std::time::Duration` does not say which records of two streams belong together
+//~ an interval is made by `within(..)`, `following(..)`, `preceding(..)` or `between_millis(..)`
 use highwater::prelude::*;
 
 fn main() {

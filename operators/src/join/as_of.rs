@@ -1,7 +1,7 @@
 //! `join_as_of`: each left record with what was valid on the right side at its time.
 //!
-//! A left record waits until the watermark has passed its time; then no version that it could take can come on time, and
-//! the result does not depend on the order of arrival. Versions are kept per key in the order of their times.
+//! A left record waits until the watermark has passed its time; then no version that it could take can come on time,
+//! and the result does not depend on the order of arrival. Versions are kept per key in the order of their times.
 //!
 //! Invariant: of two versions of one time the one that came last is kept; a version is dropped only when a later one
 //! lies at or before the watermark, so that no left record can take it.
@@ -51,10 +51,11 @@ impl<K, L: Data, C> KeyedStream<K, L, C> {
     ///
     /// ```
     /// # use highwater_operators::testkit::timed_output_of;
-    /// let events = [(10, ("price", 100)), (30, ("price", 120)), (20, ("trade", 3)), (35, ("trade", 1))];
+    /// let events = [(10, ('p', 100)), (30, ('p', 120)), (20, ('t', 3)), (35, ('t', 1))]; // prices and trades
     /// let worth = timed_output_of(events, |events| {
-    ///     let (trades, prices) = events.branch(|event| event.0 == "trade");
-    ///     let joined = trades.key_by(|_| "share".to_owned()).join_as_of(prices.key_by(|_| "share".to_owned()));
+    ///     let (trades, prices) = events.branch(|event| event.0 == 't');
+    ///     let trades = trades.key_by(|_| "share".to_owned());
+    ///     let joined = trades.join_as_of(prices.key_by(|_| "share".to_owned()));
     ///     joined.inner("worth").values().map(|(trade, price)| trade.1 * price.1)
     /// });
     /// assert_eq!(worth, [(20, 300), (35, 120)]);

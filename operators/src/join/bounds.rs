@@ -69,7 +69,8 @@ impl sealed::Bounds for Interval {
         let (lower, upper) = (i128::from(self.lower_millis), i128::from(self.upper_millis));
         if lower > upper {
             return Err(format!(
-                "the interval's lower bound, {lower} ms, is above its upper bound, {upper} ms; give the smaller one first"
+                "the interval's lower bound, {lower} ms, is above its upper bound, {upper} ms; give the smaller one \
+                    first"
             ));
         }
         let width = i64::try_from(upper - lower + 1).unwrap_or(i64::MAX);
@@ -274,6 +275,24 @@ mod tests {
         assert_eq!(following(minute), between_millis(0, 60_000));
         assert_eq!(preceding(minute), between_millis(-60_000, 0));
         assert_eq!(within(Duration::MAX), between_millis(-i64::MAX, i64::MAX));
+    }
+
+    #[test]
+    fn other_bounds_are_told_apart_in_the_shape_of_the_state() {
+        let millis = Duration::from_millis;
+        let windows = crate::window::tumbling(millis(10));
+        let filed = [
+            between_millis(0, 5).reach(),
+            between_millis(0, 6).reach(),
+            between_millis(-1, 4).reach(),
+            windows.reach(),
+            windows.offset(millis(3)).reach(),
+            crate::window::tumbling(millis(20)).reach(),
+        ]
+        .map(|reach| reach.expect("the bounds are in order").filed());
+        let distinct: std::collections::BTreeSet<_> = filed.iter().collect();
+        assert_eq!(distinct.len(), filed.len(), "{filed:?}");
+        assert_eq!(filed[3], windows.offset(millis(30)).reach().expect("in order").filed());
     }
 
     #[test]

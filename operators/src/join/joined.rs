@@ -34,8 +34,8 @@ impl<K, L: Data, C> KeyedStream<K, L, C> {
     /// What may still find a partner survives a restart under the name that the mode is given. With other bounds or in
     /// another mode it cannot be read: a join that was changed is refused at the start until it has a new name.
     ///
-    /// Memory: with an interval a left record is kept until the watermark has passed `upper` after it, a right one until
-    /// it has passed `-lower` after it, and up to the length of the interval longer, because records are dropped
+    /// Memory: with an interval a left record is kept until the watermark has passed `upper` after it, a right one
+    /// until it has passed `-lower` after it, and up to the length of the interval longer, because records are dropped
     /// together; in windows, until the window has closed. All of it is in the shared table budget, and on disk beyond
     /// it. With each epoch a key writes anew the records that lie as near as that to those that came.
     ///
@@ -44,14 +44,14 @@ impl<K, L: Data, C> KeyedStream<K, L, C> {
     /// use highwater_operators::join::following;
     /// use std::time::Duration;
     ///
-    /// let events = [(1_000, ("order", 'a')), (2_000, ("order", 'b')), (9_000, ("payment", 'a'))];
+    /// let events = [(1_000, ('o', 1)), (2_000, ('o', 2)), (9_000, ('p', 1))]; // orders and payments of a number
     /// let paid = timed_output_of(events, |events| {
-    ///     let (orders, payments) = events.branch(|event| event.0 == "order");
+    ///     let (orders, payments) = events.branch(|event| event.0 == 'o');
     ///     let payments = payments.key_by(|payment| payment.1);
     ///     let joined = orders.key_by(|order| order.1).join(payments, following(Duration::from_mins(5)));
     ///     joined.left("paid").entries().map(|(order, (_, payment))| (order, payment.is_some()))
     /// });
-    /// assert_eq!(paid, [(9_000, ('a', true)), (2_000, ('b', false))]);
+    /// assert_eq!(paid, [(9_000, (1, true)), (2_000, (2, false))]);
     /// ```
     #[track_caller]
     pub fn join<R: Persist + Clone, D>(
