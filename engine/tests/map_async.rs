@@ -278,7 +278,7 @@ fn keyed_results_come_back_under_their_keys_with_another_number_of_workers() {
                 .in_flight(10)
                 .or_fail()
                 .fold("seen", Vec::new, |seen: &mut Vec<u64>, number| seen.push(number))
-                .changes()
+                .to_stream()
                 .sink("out", counts.clone());
             Job::new(topology).workers(workers).state(directory.path()).memory(64 << 20)
         };

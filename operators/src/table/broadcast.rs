@@ -54,7 +54,7 @@ impl<T: Data, C: Clock> Stream<T, C> {
     /// let records = [("EUR", 2), ("NOK", 3), ("rate of EUR", 11), ("EUR", 4)];
     /// let priced = output_of(records, |records| {
     ///     let (rates, orders) = records.branch(|record| record.0.starts_with("rate of "));
-    ///     let rates = rates.key_by(|rate| rate.0.replace("rate of ", "")).latest("rates").map_values(|rate| rate.1);
+    ///     let rates = rates.key_by(|rate| rate.0.replace("rate of ", "")).upsert("rates", |rate| Some(rate.1));
     ///     orders.join_broadcast(rates, |order| order.0.to_owned()).left("priced").map(|(order, rate)| (order.1, rate))
     /// });
     /// assert_eq!(priced, [(2, None), (3, None), (4, Some(11))]);

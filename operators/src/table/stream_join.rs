@@ -44,7 +44,7 @@ impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
     /// let records = [("rate", 7), ("order", 2), ("rate", 8), ("order", 3)];
     /// let priced = output_of(records, |records| {
     ///     let of = |kind| records.clone().filter(move |record: &(&str, i32)| record.0 == kind).key_by(|_| ());
-    ///     let rates = of("rate").latest("rates").map_values(|record| record.1);
+    ///     let rates = of("rate").upsert("rates", |record| Some(record.1));
     ///     of("order").join_table(rates).inner("priced").values().map(|((_, pieces), rate)| pieces * rate)
     /// });
     /// assert_eq!(priced, [14, 24]);
