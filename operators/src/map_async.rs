@@ -147,7 +147,8 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     ///     let lengths = lines.key_by(|_| ()).map_async("length", |line: String| async move {
     ///         Ok::<usize, std::io::Error>(line.len())
     ///     });
-    ///     lengths.unordered().or_fail().fold("longest", || 0, |longest, length| *longest = length.max(*longest)).to_stream()
+    ///     let lengths = lengths.unordered().or_fail();
+    ///     lengths.fold("longest", || 0, |longest, length| *longest = length.max(*longest)).changes()
     /// });
     /// assert_eq!(longest, [((), 3), ((), 3)]);
     /// ```
