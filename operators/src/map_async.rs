@@ -148,7 +148,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     ///         Ok::<usize, std::io::Error>(line.len())
     ///     });
     ///     let lengths = lengths.unordered().or_fail();
-    ///     lengths.fold("longest", || 0, |longest, length| *longest = length.max(*longest)).changes()
+    ///     lengths.fold("longest", || 0, |longest, length| *longest = length.max(*longest)).to_stream()
     /// });
     /// assert_eq!(longest, [((), 3), ((), 3)]);
     /// ```
