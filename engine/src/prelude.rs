@@ -19,7 +19,7 @@ pub use highwater_operators::stream::{EventTime, Stream, Untimed};
 pub use highwater_operators::table::Table;
 pub use highwater_operators::topology::Topology;
 pub use highwater_operators::window::{
-    AssignWindows, Timing, Windowed, WindowedStream, records, session, tumbling,
+    AssignWindows, Timing, Windowed, WindowedStream, records, session, sliding, tumbling,
 };
 pub use highwater_state::{TimeRange, Timestamp};
 

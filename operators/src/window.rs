@@ -6,10 +6,14 @@
 mod aligned;
 mod apply;
 mod custom;
+mod early;
+#[cfg(test)]
+mod model;
 mod records;
 #[cfg(test)]
 mod replay;
 mod session;
+mod sliding;
 mod tumbling;
 mod verbs;
 
@@ -30,8 +34,10 @@ use crate::outbox::Outbox;
 use crate::stream::{EventTime, Stream, Wire, add_node, here};
 
 pub use custom::AssignWindows;
+pub use early::EarlyWindows;
 pub use records::{CountWindows, records};
 pub use session::{Session, session};
+pub use sliding::{Sliding, sliding};
 pub use tumbling::{Tumbling, tumbling};
 
 /// A kind of window: what [`window`](KeyedStream::window) takes.

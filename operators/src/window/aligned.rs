@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_state::delta::Family;
+use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
 use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
@@ -22,6 +23,7 @@ use crate::lateness::KeptWatermark;
 use crate::opening::{NodeOpening, OpenError};
 use crate::operator::{Fault, Operator, Progress};
 use crate::outbox::Outputs;
+use crate::window::early::Early;
 use crate::window::{Firing, Out, Timing, WindowOperator, Windowed};
 
 /// Windows that cut event time into pieces, each record in exactly one.
@@ -45,6 +47,7 @@ pub(super) fn open<K: Key, T: Data, W: Pieces, U: Update<T>>(
         windows: windows.clone(),
         lateness: firing.allowed_lateness,
         panes: Panes::<K, U::Kept>::open(store, opening.committed())?,
+        early: Early::open(firing, opening)?,
         watermark: KeptWatermark::open(opening)?,
         update: Arc::clone(update),
         most: opening.batch_records(),
@@ -59,6 +62,7 @@ struct Window<K, W, A, U> {
     windows: W,
     lateness: Duration,
     panes: Panes<K, A>,
+    early: Option<Early<K>>,
     watermark: KeptWatermark,
     update: Arc<U>,
     most: usize,
@@ -136,6 +140,71 @@ impl<K: Key, W: Pieces, A: Persist + Clone, U> Window<K, W, A, U> {
         }
     }
 
+    /// Emits what a higher watermark closes, and drops what it makes too old.
+    fn pass<T: Data>(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Out<K, T, U::Value>,
+    ) -> Result<Progress, Fault>
+    where
+        U: Update<T, Kept = A>,
+    {
+        if self.lateness.is_zero() {
+            return self.close(watermark, out);
+        }
+        if self.fire(watermark, out)? == Progress::Again {
+            return Ok(Progress::Again);
+        }
+        let through = self.dropped_through(watermark);
+        while let Some(end) = self.panes.due(through)? {
+            self.panes.take(end, self.most, &mut self.closing)?;
+            self.closing.clear();
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Notes which windows the records change, which [`assign`](Window::assign) has found, for early results.
+    fn note_early(&mut self, keys: &[K], hashes: &[u64]) -> Result<(), Fault> {
+        let Some(early) = &mut self.early else { return Ok(()) };
+        let Some(due) = early.due(self.watermark.get()) else { return Ok(()) };
+        let ends = &self.ends;
+        Ok(early.note(due, keys, hashes, |index| Some(ends[index]).filter(|&end| end > due))?)
+    }
+
+    /// Emits the open windows whose early results are due.
+    fn emit_early<T: Data>(&mut self, out: &mut Out<K, T, U::Value>) -> Result<Progress, Fault>
+    where
+        U: Update<T, Kept = A>,
+    {
+        let watermark = self.watermark.get();
+        let Some(mut early) = self.early.take() else { return Ok(Progress::Done) };
+        let mut noted = Vec::new();
+        let mut progress = Progress::Done;
+        while early.is_due(watermark)? {
+            if !out.has_room() {
+                progress = Progress::Again;
+                break;
+            }
+            early.take(watermark, self.most, &mut noted)?;
+            let changed = noted.drain(..).flat_map(|(key, ends)| {
+                let hash = key_hash(&key);
+                let open = ends.into_iter().filter(|&end| end > watermark);
+                open.map(|end| (hash, end, key.clone())).collect::<Vec<_>>()
+            });
+            let changed: Vec<(u64, Timestamp, K)> = changed.collect();
+            let row = |index: usize| {
+                let (hash, end, key) = &changed[index];
+                RowRef { hash: *hash, time: *end, key }
+            };
+            self.panes.resolve(changed.len(), row, &mut self.slots)?;
+            for (index, &(_, end, _)) in changed.iter().enumerate() {
+                self.emit(self.slots[index], end, Timing::Early, out);
+            }
+        }
+        self.early = Some(early);
+        Ok(progress)
+    }
+
     fn emit<T: Data>(&mut self, slot: Slot, end: Timestamp, timing: Timing, out: &mut Out<K, T, U::Value>)
     where
         U: Update<T, Kept = A>,
@@ -190,7 +259,9 @@ where
 {
     fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T, U::Value>) -> Result<(), Fault> {
         let batch = std::mem::take(batch);
-        if self.assign(&batch.records.times) {
+        let any_behind = self.assign(&batch.records.times);
+        self.note_early(&batch.keys, &batch.hashes)?;
+        if any_behind {
             return self.add_one_by_one(batch, out);
         }
         let KeyedBatch { keys, hashes, records } = batch;
@@ -209,34 +280,28 @@ where
         watermark: Timestamp,
         out: &mut Out<K, T, U::Value>,
     ) -> Result<Progress, Fault> {
-        if watermark <= self.watermark.get() {
-            return Ok(Progress::Done);
-        }
-        if self.lateness.is_zero() {
-            if self.close(watermark, out)? == Progress::Again {
+        if watermark > self.watermark.get() {
+            if self.pass(watermark, out)? == Progress::Again {
                 return Ok(Progress::Again);
             }
-        } else {
-            if self.fire(watermark, out)? == Progress::Again {
-                return Ok(Progress::Again);
-            }
-            let through = self.dropped_through(watermark);
-            while let Some(end) = self.panes.due(through)? {
-                self.panes.take(end, self.most, &mut self.closing)?;
-                self.closing.clear();
-            }
+            self.watermark.rise(watermark);
         }
-        self.watermark.rise(watermark);
-        Ok(Progress::Done)
+        self.emit_early(out)
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
+        if let Some(early) = &mut self.early {
+            early.freeze(epoch, delta)?;
+        }
         Ok(self.panes.freeze(epoch, delta)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {
         self.panes.applied(epoch);
+        if let Some(early) = &mut self.early {
+            early.applied(epoch);
+        }
     }
 }
 

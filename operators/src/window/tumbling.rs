@@ -10,6 +10,7 @@ use crate::aggregate::update::Update;
 use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
 use crate::window::aligned::{self, Pieces};
+use crate::window::early::EarlyWindows;
 use crate::window::{AlignedWindows, Firing, WholeWindows, WindowOperator, Windows};
 
 /// Windows of one size, one after the other.
@@ -94,6 +95,7 @@ impl Windows for Tumbling {
 }
 
 impl AlignedWindows for Tumbling {}
+impl EarlyWindows for Tumbling {}
 impl<T> WholeWindows<T> for Tumbling {}
 
 #[cfg(test)]
