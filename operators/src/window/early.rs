@@ -98,9 +98,7 @@ impl<K: Key> Early<K> {
 
     /// When what changes at this watermark is emitted: at the first multiple after it. `None` at the end of time.
     pub(super) fn due(&self, watermark: Timestamp) -> Option<Timestamp> {
-        let millis = watermark.as_millis();
-        let since = millis.rem_euclid(self.every_millis);
-        millis.checked_add(self.every_millis - since).map(Timestamp::from_millis)
+        multiple_after(self.every_millis, watermark)
     }
 
     /// Notes for records what they change, to be emitted at `due`; `None` where nothing is to be.
@@ -148,6 +146,13 @@ impl<K: Key> Early<K> {
     pub(super) fn applied(&mut self, epoch: Epoch) {
         self.notes.applied(epoch);
     }
+}
+
+/// The first multiple of `every_millis` after a point in time, if time does not end before.
+fn multiple_after(every_millis: i64, time: Timestamp) -> Option<Timestamp> {
+    let millis = time.as_millis();
+    let since = millis.rem_euclid(every_millis);
+    millis.checked_add(every_millis - since).map(Timestamp::from_millis)
 }
 
 #[cfg(test)]
@@ -224,19 +229,15 @@ mod tests {
         assert_eq!(emitted(&[('b', 72)], i64::MAX), [(on_time, 'a', 1), (on_time, 'b', 2)]);
     }
 
-    #[test]
-    fn the_next_multiple_is_found_at_both_ends_of_time() {
-        let topology = crate::topology::Topology::new("ends");
-        let _ = topology;
-        let mut harness = Harness::new(|stream| {
-            let windows = stream.key_by(|_: &i64| ()).window(tumbling(Duration::MAX));
-            windows.emit_early(Duration::MAX).count("counts").map(|c| (c.timing, c.value))
-        });
-        [i64::MIN, -1, 0, i64::MAX].into_iter().for_each(|time| {
-            harness.record(time, at(time));
-            harness.watermark(at(time));
-        });
-        let found: Vec<_> = harness.take().into_iter().map(|(counted, _)| counted).collect();
-        assert!(found.iter().any(|(timing, _)| *timing == Timing::OnTime), "{found:?}");
+    proptest! {
+        #[test]
+        fn the_next_multiple_lies_after_the_watermark_by_the_time_between_two_at_most(
+            watermark in prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX)],
+            every in prop_oneof![1i64..1000, 1..=i64::MAX],
+        ) {
+            let exact = (i128::from(watermark).div_euclid(i128::from(every)) + 1) * i128::from(every);
+            let found = multiple_after(every, at(watermark));
+            prop_assert_eq!(found, i64::try_from(exact).ok().map(at));
+        }
     }
 }

@@ -42,6 +42,10 @@ use crate::window::{AlignedWindows, Firing, WindowOperator, Windows};
 /// of your own keep a value of bounded size. In every epoch all slices of the keys that got a record or fired a window
 /// are written.
 ///
+/// A result costs a bounded number of merges, whatever the size. Only where a record comes behind the watermark, for
+/// windows that are still open, its key's next window is merged from all of its slices; and a late record that is
+/// allowed updates every window that has fired and holds it.
+///
 /// ```
 /// # use highwater_operators::testkit::timed_output_of;
 /// # use highwater_operators::window::sliding;
