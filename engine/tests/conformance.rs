@@ -1,4 +1,4 @@
-//! The meaning of tumbling and session windows to the millisecond, from cases that are kept as data beside the project.
+//! The meaning of tumbling, sliding and session windows to the millisecond, from cases kept as data beside the project.
 //!
 //! Every case runs record by record with a restart after each, through the interpreter, and through jobs with one,
 //! two and four workers. If a test fails here, a window holds, fires, emits again or refuses the wrong record
@@ -34,6 +34,8 @@ struct Shape {
     #[serde(default)]
     size_ms: i64,
     #[serde(default)]
+    slide_ms: i64,
+    #[serde(default)]
     offset_ms: i64,
     #[serde(default)]
     gap_ms: i64,
@@ -68,7 +70,7 @@ enum Out {
     Late(i64),
 }
 
-/// The cases of tumbling and session windows; none where there is no such file.
+/// The cases; none where there is no such file.
 fn cases() -> Vec<Case> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance/windows.json");
     let Ok(text) = std::fs::read_to_string(&file) else {
@@ -76,7 +78,7 @@ fn cases() -> Vec<Case> {
         return Vec::new();
     };
     let all: Vec<Case> = serde_json::from_str(&text).expect("the cases can be read");
-    let kinds = ["tumbling", "session"];
+    let kinds = ["tumbling", "sliding", "session"];
     for kind in kinds {
         assert!(all.iter().any(|case| case.window.kind == kind), "there are cases of {kind} windows");
     }
@@ -91,6 +93,11 @@ fn windowed(case: &Case, stream: Stream<Rec>) -> Stream<Out> {
         "tumbling" => {
             let offset = millis(shape.offset_ms.rem_euclid(shape.size_ms));
             let windows = keyed.window(tumbling(millis(shape.size_ms)).offset(offset));
+            aggregated(case, windows.allow_late(Duration::from_millis(case.allowed_lateness_ms)))
+        }
+        "sliding" => {
+            let offset = millis(shape.offset_ms.rem_euclid(shape.slide_ms));
+            let windows = keyed.window(sliding(millis(shape.size_ms), millis(shape.slide_ms)).offset(offset));
             aggregated(case, windows.allow_late(Duration::from_millis(case.allowed_lateness_ms)))
         }
         "session" => aggregated(case, keyed.window(session(millis(shape.gap_ms)))),

@@ -7,6 +7,8 @@ mod aligned;
 mod apply;
 mod custom;
 mod early;
+#[cfg(test)]
+mod model;
 mod records;
 #[cfg(test)]
 mod replay;

@@ -38,6 +38,11 @@ pub trait Update<T>: Send + Sync + 'static {
     fn last_value(&self, kept: Self::Kept) -> Self::Value {
         self.value(&kept)
     }
+
+    /// Whether what is kept stays small however many records there are, so that parts of it may be kept as well.
+    fn is_bounded(&self) -> bool {
+        true
+    }
 }
 
 /// `count`.

@@ -140,8 +140,8 @@ impl<K: Key, W: Pieces, A: Persist + Clone, U> Window<K, W, A, U> {
         }
     }
 
-    /// Emits the open windows that have changed.
-    fn emit_early<T: Data>(
+    /// Emits what a higher watermark closes, and drops what it makes too old.
+    fn pass<T: Data>(
         &mut self,
         watermark: Timestamp,
         out: &mut Out<K, T, U::Value>,
@@ -149,30 +149,60 @@ impl<K: Key, W: Pieces, A: Persist + Clone, U> Window<K, W, A, U> {
     where
         U: Update<T, Kept = A>,
     {
-        let Some(mut early) = self.early.take() else { return Ok(Progress::Done) };
-        let progress = loop {
-            if !out.has_room() {
-                break Progress::Again;
-            }
-            let Some((key, ends)) = early.next_due(watermark)? else { break Progress::Done };
-            let hash = key_hash(&key);
-            for end in ends.into_iter().filter(|&end| end > watermark) {
-                self.panes.resolve(1, |_| RowRef { hash, time: end, key: &key }, &mut self.slots)?;
-                self.emit(self.slots[0], end, Timing::Early, out);
-            }
-        };
-        self.early = Some(early);
-        Ok(progress)
+        if self.lateness.is_zero() {
+            return self.close(watermark, out);
+        }
+        if self.fire(watermark, out)? == Progress::Again {
+            return Ok(Progress::Again);
+        }
+        let through = self.dropped_through(watermark);
+        while let Some(end) = self.panes.due(through)? {
+            self.panes.take(end, self.most, &mut self.closing)?;
+            self.closing.clear();
+        }
+        Ok(Progress::Done)
     }
 
-    /// Notes for early results which windows the records of a batch have changed.
-    fn note_early(&mut self, keys: &[K], hashes: &[u64], times: &[Timestamp]) -> Result<(), Fault> {
+    /// Notes which windows the records change, which [`assign`](Window::assign) has found, for early results.
+    fn note_early(&mut self, keys: &[K], hashes: &[u64]) -> Result<(), Fault> {
         let Some(early) = &mut self.early else { return Ok(()) };
+        let Some(due) = early.due(self.watermark.get()) else { return Ok(()) };
+        let ends = &self.ends;
+        Ok(early.note(due, keys, hashes, |index| Some(ends[index]).filter(|&end| end > due))?)
+    }
+
+    /// Emits the open windows whose early results are due.
+    fn emit_early<T: Data>(&mut self, out: &mut Out<K, T, U::Value>) -> Result<Progress, Fault>
+    where
+        U: Update<T, Kept = A>,
+    {
         let watermark = self.watermark.get();
-        for (index, (&time, &end)) in times.iter().zip(&self.ends).enumerate() {
-            early.note(index, end, time.max(watermark), end);
+        let Some(mut early) = self.early.take() else { return Ok(Progress::Done) };
+        let mut noted = Vec::new();
+        let mut progress = Progress::Done;
+        while early.is_due(watermark)? {
+            if !out.has_room() {
+                progress = Progress::Again;
+                break;
+            }
+            early.take(watermark, self.most, &mut noted)?;
+            let changed = noted.drain(..).flat_map(|(key, ends)| {
+                let hash = key_hash(&key);
+                let open = ends.into_iter().filter(|&end| end > watermark);
+                open.map(|end| (hash, end, key.clone())).collect::<Vec<_>>()
+            });
+            let changed: Vec<(u64, Timestamp, K)> = changed.collect();
+            let row = |index: usize| {
+                let (hash, end, key) = &changed[index];
+                RowRef { hash: *hash, time: *end, key }
+            };
+            self.panes.resolve(changed.len(), row, &mut self.slots)?;
+            for (index, &(_, end, _)) in changed.iter().enumerate() {
+                self.emit(self.slots[index], end, Timing::Early, out);
+            }
         }
-        early.arm(keys, hashes)
+        self.early = Some(early);
+        Ok(progress)
     }
 
     fn emit<T: Data>(&mut self, slot: Slot, end: Timestamp, timing: Timing, out: &mut Out<K, T, U::Value>)
@@ -230,7 +260,7 @@ where
     fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T, U::Value>) -> Result<(), Fault> {
         let batch = std::mem::take(batch);
         let any_behind = self.assign(&batch.records.times);
-        self.note_early(&batch.keys, &batch.hashes, &batch.records.times)?;
+        self.note_early(&batch.keys, &batch.hashes)?;
         if any_behind {
             return self.add_one_by_one(batch, out);
         }
@@ -250,28 +280,13 @@ where
         watermark: Timestamp,
         out: &mut Out<K, T, U::Value>,
     ) -> Result<Progress, Fault> {
-        if watermark <= self.watermark.get() {
-            return Ok(Progress::Done);
-        }
-        if self.emit_early(watermark, out)? == Progress::Again {
-            return Ok(Progress::Again);
-        }
-        if self.lateness.is_zero() {
-            if self.close(watermark, out)? == Progress::Again {
+        if watermark > self.watermark.get() {
+            if self.pass(watermark, out)? == Progress::Again {
                 return Ok(Progress::Again);
             }
-        } else {
-            if self.fire(watermark, out)? == Progress::Again {
-                return Ok(Progress::Again);
-            }
-            let through = self.dropped_through(watermark);
-            while let Some(end) = self.panes.due(through)? {
-                self.panes.take(end, self.most, &mut self.closing)?;
-                self.closing.clear();
-            }
+            self.watermark.rise(watermark);
         }
-        self.watermark.rise(watermark);
-        Ok(Progress::Done)
+        self.emit_early(out)
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
@@ -283,10 +298,10 @@ where
     }
 
     fn applied(&mut self, epoch: Epoch) {
+        self.panes.applied(epoch);
         if let Some(early) = &mut self.early {
             early.applied(epoch);
         }
-        self.panes.applied(epoch);
     }
 }
 

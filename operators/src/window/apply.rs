@@ -24,7 +24,7 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     ///
     /// It is called when the window fires, and again, with all records, when a late one is allowed or an early result
     /// is asked for. Records are in the order in which they came; those of two sessions that are joined are in the
-    /// order of the sessions.
+    /// order of the sessions, those of sliding windows in the order of the slices.
     ///
     /// Prefer [`aggregate`](WindowedStream::aggregate) where it can say the same: this keeps every record until its
     /// window is closed, and in every epoch writes all records of the windows that got one. A window of one key holds
@@ -131,6 +131,10 @@ impl<T: Persist + Clone> Update<T> for Collecting {
 
     fn last_value(&self, kept: Collected<T>) -> Collected<T> {
         kept
+    }
+
+    fn is_bounded(&self) -> bool {
+        false
     }
 }
 

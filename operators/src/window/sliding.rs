@@ -1,13 +1,13 @@
-//! Sliding windows: windows of one size that begin at every slide and overlap.
+//! Sliding windows: windows of one size, a new one with every slide, so that a record is in several of them.
 //!
-//! Event time is cut at every start and every end of a window into slices, at most two for each slide; a record is
-//! added to its slice, and windows are put together from slices. So a record costs the same whatever size divided by
-//! slide is (Carbone et al., Cutty, 2016; Traub et al., Scotty, 2019).
+//! A record is kept once, in its slice: event time is cut wherever a window starts or ends, at two edges per slide at
+//! most, and what a window gives is merged from its slices when it fires. So neither the work for a record nor the
+//! memory for it grows with the number of windows that it is in; what grows with it is the number of results.
 //!
-//! What a window is, to the millisecond, is said here, where it is nothing but arithmetic; [`slices`] keeps a key's
-//! slices and [`operator`] fires windows.
+//! Here is the geometry; [`slices`] is what is kept of a key, [`queue`] how it is merged, [`operator`] when.
 
 mod operator;
+mod queue;
 mod slices;
 #[cfg(test)]
 mod tests;
@@ -16,35 +16,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_state::time::duration_millis;
-use highwater_state::{Key, TimeRange, Timestamp};
+use highwater_state::{Key, Timestamp};
 
 use crate::aggregate::update::Update;
 use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
-use crate::window::{AlignedWindows, EarlyWindows, Firing, WindowOperator, Windows};
+use crate::window::early::EarlyWindows;
+use crate::window::{AlignedWindows, Firing, WindowOperator, Windows};
 
-/// Windows of one size, of which one begins at every slide.
+/// Windows of one size, one starting with every slide.
 ///
-/// They are half-open, `[start, start + size)`; a start is a multiple of the slide plus the offset, before 1970 too.
-/// The size need not be a multiple of the slide. Where the slide is larger than the size, records between two windows
-/// belong to none: they are neither in a result nor late.
+/// They are half-open, `[start, start + size)`, and their starts are aligned to 1970 plus the offset, not to the first
+/// record; before 1970 too. The size need not be a multiple of the slide. A slide that is larger than the size leaves
+/// gaps: a record in a gap is in no window, it is neither counted nor late.
 ///
-/// A window that holds a record fires when the watermark reaches its end. A record is late when all its windows are
-/// dropped. Windows that would end after the end of time are one, which ends there.
+/// A record is late for a window as in any other; it is added to those of its windows for which it is not late, and
+/// is returned by [`with_late`](super::WindowedStream::with_late) if it is late for all of them.
 ///
-/// Memory: one row per key, which holds its slices, and one timer per key; a slice is dropped when the last of its
-/// windows is. Partial results of slices are held beside them in memory, as many again.
+/// Windows are merged from slices, in the order of time: records of one slice are added in the order in which they
+/// come. Hence there is no [`fold`](super::WindowedStream::fold).
+///
+/// Memory: a value for each key and slice that holds records and that an open window needs, two slices per slide at
+/// most; and as much again for partial results while the key is in memory. Only [`apply`](super::WindowedStream::apply),
+/// whose values grow with their records, keeps no partial results; let an [`Aggregate`](crate::aggregate::Aggregate)
+/// of your own keep a value of bounded size. In every epoch all slices of the keys that got a record or fired a window
+/// are written.
+///
+/// A result costs a bounded number of merges, whatever the size. Only where a record comes behind the watermark, for
+/// windows that are still open, its key's next window is merged from all of its slices; and a late record that is
+/// allowed updates every window that has fired and holds it.
 ///
 /// ```
 /// # use highwater_operators::testkit::timed_output_of;
 /// # use highwater_operators::window::sliding;
 /// # use std::time::Duration;
-/// let windows = sliding(Duration::from_millis(20), Duration::from_millis(10));
-/// let counts = timed_output_of([(1, 'a'), (12, 'a'), (13, 'a')], move |letters| {
-///     let windows = letters.key_by(|letter| *letter).window(windows);
-///     windows.count("letters").map(|counted| (counted.window.start.as_millis(), counted.value))
+/// let counts = timed_output_of([(1, 'a'), (6, 'a'), (12, 'a')], |letters| {
+///     let windows = sliding(Duration::from_millis(10), Duration::from_millis(5));
+///     let counts = letters.key_by(|letter| *letter).window(windows).count("letters");
+///     counts.map(|counted| (counted.window.start.as_millis(), counted.value))
 /// });
-/// assert_eq!(counts, [(9, (-10, 1)), (19, (0, 3)), (29, (10, 2))]);
+/// assert_eq!(counts, [(4, (-5, 1)), (9, (0, 2)), (14, (5, 2)), (19, (10, 1))]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sliding {
@@ -53,7 +64,7 @@ pub struct Sliding {
     offset_millis: i64,
 }
 
-/// Windows of `size`, one at every `slide`, in whole milliseconds.
+/// Windows of `size`, one starting with every `slide`; both in whole milliseconds.
 pub fn sliding(size: Duration, slide: Duration) -> Sliding {
     Sliding { size_millis: duration_millis(size), slide_millis: duration_millis(slide), offset_millis: 0 }
 }
@@ -71,89 +82,20 @@ impl Sliding {
         self
     }
 
-    /// The slice of a record with this event time; `None` if the record belongs to no window.
-    fn slice_of(&self, time: Timestamp) -> Option<Slice> {
-        let (size, slide) = (i128::from(self.size_millis), i128::from(self.slide_millis));
-        let time = i128::from(time.as_millis());
-        let into = (time - i128::from(self.offset_millis)).rem_euclid(slide);
-        if into >= size {
-            return None;
-        }
-        let last_start = time - into;
-        let rest = size % slide;
-        let (start, end) = if into < rest || size < slide {
-            (last_start, last_start + rest)
-        } else {
-            (last_start + rest, last_start + slide)
-        };
-        let last_end = last_start + size;
-        let earlier = (size - into - 1) / slide;
-        Some(Slice {
-            start: clamped(start),
-            end: clamped(end),
-            first_end: clamped(last_end - earlier * slide),
-            last_end: clamped(last_end),
-        })
+    /// The edges of these windows, whose slide is not zero.
+    fn grid(&self) -> Grid {
+        let [size, slide, offset] = [self.size_millis, self.slide_millis, self.offset_millis].map(i128::from);
+        let first = |edge: i128| edge.rem_euclid(slide) as i64;
+        Grid { size, slide: self.slide_millis, starts: first(offset), ends: first(offset + size) }
     }
-
-    /// The window that ends at `end`; `None` if none does.
-    fn window_ending(&self, end: Timestamp) -> Option<TimeRange> {
-        let (size, slide) = (i128::from(self.size_millis), i128::from(self.slide_millis));
-        let start = i128::from(end.as_millis()) - size;
-        let into = (start - i128::from(self.offset_millis)).rem_euclid(slide);
-        match into {
-            0 => Some(TimeRange { start: clamped(start), end }),
-            // The first of those that would end later.
-            _ if end == Timestamp::MAX => Some(TimeRange { start: clamped(start + slide - into), end }),
-            _ => None,
-        }
-    }
-
-    /// The first end of a window that holds the slice and ends after `after`; `None` if all of them end before.
-    fn next_end(&self, slice: &Slice, after: Timestamp) -> Option<Timestamp> {
-        if slice.first_end > after {
-            return Some(slice.first_end);
-        }
-        if slice.last_end <= after {
-            return None;
-        }
-        // No end before the end of time has been cut off: the first is not.
-        let slide = i128::from(self.slide_millis);
-        let first = i128::from(slice.first_end.as_millis());
-        let steps = (i128::from(after.as_millis()) - first) / slide + 1;
-        Some(clamped(first + steps * slide))
-    }
-}
-
-/// A piece of event time whose records belong to the same windows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slice {
-    start: Timestamp,
-    end: Timestamp,
-    /// The end of the first of its windows.
-    first_end: Timestamp,
-    /// The end of the last of its windows.
-    last_end: Timestamp,
-}
-
-impl Slice {
-    fn contains(&self, time: Timestamp) -> bool {
-        self.start <= time && time < self.end
-    }
-}
-
-fn clamped(millis: i128) -> Timestamp {
-    let millis = millis.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
-    Timestamp::from_millis(millis as i64)
 }
 
 impl Windows for Sliding {
     fn check(&self) -> Result<(), String> {
-        if self.size_millis == 0 {
-            return Err("a sliding window needs a size of at least one millisecond".to_owned());
-        }
-        if self.slide_millis == 0 {
-            return Err("a sliding window needs a slide of at least one millisecond".to_owned());
+        for (millis, what) in [(self.size_millis, "size"), (self.slide_millis, "slide")] {
+            if millis == 0 {
+                return Err(format!("a sliding window needs a {what} of at least one millisecond"));
+            }
         }
         Ok(())
     }
@@ -164,9 +106,80 @@ impl Windows for Sliding {
         firing: &Firing,
         opening: &mut NodeOpening<'_>,
     ) -> Result<WindowOperator<K, T, U::Value>, OpenError> {
-        operator::open(*self, update, firing, opening)
+        operator::open(self.grid(), update, firing, opening)
     }
 }
 
 impl AlignedWindows for Sliding {}
 impl EarlyWindows for Sliding {}
+
+/// Where windows start and end. Their bounds may lie outside what a [`Timestamp`] can say, and are not cut off here.
+#[derive(Clone, Copy, Debug)]
+struct Grid {
+    size: i128,
+    slide: i64,
+    /// The first start at or after 1970.
+    starts: i64,
+    /// The first end at or after 1970.
+    ends: i64,
+}
+
+/// A slice, and the windows that hold it: one for every slide from the first to the last.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// The first point in time of the slice, by which it is known.
+    start: Timestamp,
+    /// The last point in time of the slice.
+    last: Timestamp,
+    /// The end of the first window that ends after the slice begins.
+    first_end: i128,
+    /// The end of the last window that starts before the slice ends.
+    last_end: i128,
+}
+
+impl Grid {
+    /// The slice of a point in time.
+    fn span(&self, time: Timestamp) -> Span {
+        let millis = time.as_millis();
+        let (since_start, since_end) = (self.since(millis, self.starts), self.since(millis, self.ends));
+        let (millis, slide) = (i128::from(millis), i128::from(self.slide));
+        Span {
+            start: timestamp(millis - i128::from(since_start.min(since_end))),
+            last: timestamp(millis - i128::from(since_start.max(since_end)) + slide - 1),
+            first_end: millis - i128::from(since_end) + slide,
+            last_end: millis - i128::from(since_start) + self.size,
+        }
+    }
+
+    /// The end of the first window that ends after `time`.
+    fn end_after(&self, time: Timestamp) -> i128 {
+        let millis = time.as_millis();
+        i128::from(millis) - i128::from(self.since(millis, self.ends)) + i128::from(self.slide)
+    }
+
+    /// How long before `millis` the last edge lies of those a slide apart of which `edge` is one.
+    #[inline]
+    fn since(&self, millis: i64, edge: i64) -> i64 {
+        match millis.checked_sub(edge) {
+            Some(behind) => behind.rem_euclid(self.slide),
+            None => (i128::from(millis) - i128::from(edge)).rem_euclid(i128::from(self.slide)) as i64,
+        }
+    }
+}
+
+impl Span {
+    #[inline]
+    fn contains(&self, time: Timestamp) -> bool {
+        self.start <= time && time <= self.last
+    }
+
+    /// Whether no window holds the slice: it lies in a gap between two.
+    fn is_in_no_window(&self) -> bool {
+        self.last_end < self.first_end
+    }
+}
+
+/// The nearest point in time that there is.
+fn timestamp(millis: i128) -> Timestamp {
+    Timestamp::from_millis(millis.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+}

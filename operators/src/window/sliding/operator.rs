@@ -1,9 +1,12 @@
-//! The operator behind sliding windows.
+//! The operator that keeps sliding windows.
 //!
-//! Each key has one timer that counts: at the next end of a window that holds one of its slices, or at the time at
-//! which a slice is dropped, whichever is first. So a watermark costs what fires and never what is open, and no time
-//! without records is walked over. A record that makes a window fire earlier sets an earlier timer; the other is left
-//! over and does nothing.
+//! Each key has one timer: for its next window that holds records, so that time without records costs nothing however
+//! far the watermark jumps. When it fires, the key's window is emitted, slices that no window needs any more are
+//! dropped, and the next timer is set. Where late records are allowed, slices stay until none can come for them, and
+//! the timer is for the first that goes if that is earlier.
+//!
+//! Memory: one row per key with open windows, and its timer, in the shared table budget, on disk beyond it; what a
+//! row holds is said at [`Sliding`](super::Sliding).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +15,11 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
 
-use super::slices::Slices;
-use super::{Slice, Sliding};
+use super::queue::Queue;
+use super::slices::{Placed, Slices};
+use super::{Grid, timestamp};
 use crate::aggregate::update::Update;
 use crate::batch::KeyedBatch;
 use crate::data::Data;
@@ -26,89 +30,112 @@ use crate::outbox::Outputs;
 use crate::window::early::Early;
 use crate::window::{Firing, Out, Timing, WindowOperator, Windowed};
 
+/// Opens the operator that keeps such windows.
 pub(super) fn open<K: Key, T: Data, U: Update<T>>(
-    windows: Sliding,
+    grid: Grid,
     update: &Arc<U>,
     firing: &Firing,
     opening: &mut NodeOpening<'_>,
 ) -> Result<WindowOperator<K, T, U::Value>, OpenError> {
-    let rows = opening.store::<K, Slices<U::Kept>>(None, Family::Values)?;
+    let keys = opening.store::<K, Slices<U::Kept>>(None, Family::Values)?;
     let timers = opening.store::<K, ()>(Some("timers"), Family::Timers)?;
-    Ok(Box::new(SlidingWindow {
-        windows,
+    Ok(Box::new(SlidingWindows {
+        grid,
         lateness: firing.allowed_lateness,
-        rows: Table::<K, Slices<U::Kept>>::open(rows, opening.committed())?,
+        keys: Table::<K, Slices<U::Kept>>::open(keys, opening.committed())?,
         timers: Panes::<K, ()>::open(timers, opening.committed())?,
         early: Early::open(firing, opening)?,
         watermark: KeptWatermark::open(opening)?,
         update: Arc::clone(update),
         most: opening.batch_records(),
         slots: Vec::new(),
-        timer_slots: Vec::new(),
         due: Vec::new(),
+        hashes: Vec::new(),
         arming: Vec::new(),
+        disarming: Vec::new(),
     }))
 }
 
-struct SlidingWindow<K, A, U> {
-    windows: Sliding,
+struct SlidingWindows<K, A, U> {
+    grid: Grid,
     lateness: Duration,
-    rows: Table<K, Slices<A>>,
+    keys: Table<K, Slices<A>>,
     timers: Panes<K, ()>,
     early: Option<Early<K>>,
     watermark: KeptWatermark,
     update: Arc<U>,
     most: usize,
     slots: Vec<Slot>,
-    timer_slots: Vec<Slot>,
+    /// The keys whose timers fire, and their hashes.
     due: Vec<(K, ())>,
-    /// The timers to set: the number of a key, and when.
+    hashes: Vec<u64>,
+    /// The timers to set, and then those to delete: the number of a key, and when.
     arming: Vec<(usize, Timestamp)>,
+    disarming: Vec<(usize, Timestamp)>,
 }
 
-impl<K: Key, A: Persist + Clone, U> SlidingWindow<K, A, U> {
-    /// The slice that begins at a point in time.
-    fn slice_from(&self, start: Timestamp) -> Slice {
-        self.windows.slice_of(start).expect("only slices of windows are kept")
-    }
+/// What a window gives, if it holds records.
+fn emit<K: Key, T: Data, U: Update<T>>(
+    update: &U,
+    grid: &Grid,
+    (key, end, timing): (&K, i128, Timing),
+    merged: Option<U::Kept>,
+    out: &mut Out<K, T, U::Value>,
+) {
+    let Some(merged) = merged else { return };
+    let window = TimeRange { start: timestamp(end - grid.size), end: timestamp(end) };
+    let (key, value) = (key.clone(), update.last_value(merged));
+    out.0.push(Windowed { key, window, value, timing }, window.last());
+}
 
-    /// When a slice is dropped.
-    fn dropped_at(&self, slice: &Slice) -> Timestamp {
-        slice.last_end + self.lateness
-    }
-
-    /// The last point in time whose windows are dropped at this watermark.
-    fn dropped_through(&self, watermark: Timestamp) -> Timestamp {
-        if watermark == Timestamp::MAX { watermark } else { watermark - self.lateness }
-    }
-
-    /// When a key with a record in this slice must be looked at.
-    fn next_of(&self, slice: &Slice, after: Timestamp) -> Timestamp {
-        self.windows.next_end(slice, after).unwrap_or_else(|| self.dropped_at(slice))
-    }
-
-    /// Sets the timers that are noted in `arming`; `key` gives a key's hash and the key.
+impl<K: Key, A: Persist + Clone, U> SlidingWindows<K, A, U> {
+    /// Sets and deletes timers as noted; `key` gives a key's hash and the key.
     fn arm<'k>(&mut self, key: impl Fn(usize) -> (u64, &'k K)) -> Result<(), Fault> {
-        if self.arming.is_empty() {
-            return Ok(());
-        }
-        let arming = &self.arming;
-        let row = |index: usize| {
-            let (number, time) = arming[index];
-            let (hash, key) = key(number);
-            RowRef { hash, time, key }
-        };
-        self.timers.resolve(arming.len(), row, &mut self.timer_slots)?;
-        for &slot in &self.timer_slots {
-            if self.timers.value(slot).is_none() {
-                *self.timers.value_mut(slot) = Some(());
+        for (timers, set) in [(&mut self.arming, Some(())), (&mut self.disarming, None)] {
+            if timers.is_empty() {
+                continue;
             }
+            let row = |index: usize| {
+                let (number, time) = timers[index];
+                let (hash, key) = key(number);
+                RowRef { hash, time, key }
+            };
+            self.timers.resolve(timers.len(), row, &mut self.slots)?;
+            for &slot in &self.slots {
+                *self.timers.value_mut(slot) = set;
+            }
+            timers.clear();
         }
         Ok(())
     }
 
-    /// Fires the window of a key that ends at `time`, if one does, and drops slices; gives the next time at which the
-    /// key must be looked at.
+    /// Notes which slices the records change, for early results.
+    fn note_early(&mut self, keys: &[K], hashes: &[u64], times: &[Timestamp]) -> Result<(), Fault> {
+        let Some(early) = &mut self.early else { return Ok(()) };
+        let Some(due) = early.due(self.watermark.get()) else { return Ok(()) };
+        let changed = |index: usize| {
+            let span = self.grid.span(times[index]);
+            (!span.is_in_no_window() && span.last_end > due.as_millis().into()).then_some(span.start)
+        };
+        Ok(early.note(due, keys, hashes, changed)?)
+    }
+
+    /// Emits the windows that a late record has changed.
+    fn emit_late<T: Data>(&self, key: &K, slot: Slot, placed: &Placed, out: &mut Out<K, T, U::Value>)
+    where
+        U: Update<T, Kept = A>,
+    {
+        let Some(slices) = self.keys.value(slot) else { return };
+        let (mut end, last) = placed.updated(&self.grid, self.lateness, self.watermark.get());
+        let mut queue = Queue::default();
+        while end <= last {
+            let merged = slices.merged(&*self.update, &self.grid, end, &mut queue);
+            emit(&*self.update, &self.grid, (key, end, Timing::Late), merged, out);
+            end += i128::from(self.grid.slide);
+        }
+    }
+
+    /// Emits what is due of a key when its timer fires; gives its next timer.
     fn fire<T: Data>(
         &mut self,
         key: &K,
@@ -119,144 +146,156 @@ impl<K: Key, A: Persist + Clone, U> SlidingWindow<K, A, U> {
     where
         U: Update<T, Kept = A>,
     {
-        let is_armed = self.rows.value(slot).is_some_and(|slices| slices.armed == Some(time));
-        if !is_armed {
-            return None;
+        let row = self.keys.value_mut(slot);
+        let slices = row.as_mut()?;
+        let (mut end, last) = slices.firing(&self.grid, time);
+        while end <= last {
+            let merged = slices.merged_next(&*self.update, &self.grid, end);
+            emit(&*self.update, &self.grid, (key, end, Timing::OnTime), merged, out);
+            end += i128::from(self.grid.slide);
         }
-        let (windows, lateness, update) = (self.windows, self.lateness, &*self.update);
-        let row = self.rows.value_mut(slot);
-        let slices = row.as_mut().expect("the row has a value");
-        if let Some(window) = windows.window_ending(time) {
-            let merged = slices.next_merged(window, |kept, later| update.merge(kept, later));
-            if let Some(kept) = merged {
-                let (key, value) = (key.clone(), update.last_value(kept));
-                out.0.push(Windowed { key, window, value, timing: Timing::OnTime }, window.last());
-            }
-        }
-        let slice = |start| windows.slice_of(start).expect("only slices of windows are kept");
-        slices.drop_while(|start| slice(start).last_end + lateness <= time);
-        let first = slices.starts().next();
-        // The windows of the first slices may all have fired, where those are kept for late records.
-        let next_end = slices
-            .first_not(|start| slice(start).last_end <= time)
-            .and_then(|start| windows.next_end(&slice(start), time));
-        let drop = first.map(|start| slice(start).last_end + lateness);
-        slices.armed = next_end.into_iter().chain(drop).min();
-        let next = slices.armed;
-        if slices.is_empty() {
+        let next = slices.advance(&self.grid, self.lateness, time);
+        if next.is_none() {
             *row = None;
         }
         next
     }
 
-    /// Emits the windows that have fired and hold a record that has come since.
-    fn emit_late<T: Data>(&self, key: &K, slot: Slot, slice: &Slice, out: &mut Out<K, T, U::Value>)
-    where
-        U: Update<T, Kept = A>,
-    {
-        let Some(slices) = self.rows.value(slot) else { return };
-        let watermark = self.watermark.get();
-        let mut after = self.dropped_through(watermark);
-        while let Some(end) = self.windows.next_end(slice, after).filter(|&end| end <= watermark) {
-            self.emit(key, slices, end, Timing::Late, out);
-            after = end;
-        }
-    }
-
-    fn emit<T: Data>(
-        &self,
-        key: &K,
-        slices: &Slices<A>,
-        end: Timestamp,
-        timing: Timing,
-        out: &mut Out<K, T, U::Value>,
-    ) where
-        U: Update<T, Kept = A>,
-    {
-        let Some(window) = self.windows.window_ending(end) else { return };
-        if let Some(kept) = slices.merged(window, |kept, later| self.update.merge(kept, later)) {
-            let (key, value) = (key.clone(), self.update.last_value(kept));
-            out.0.push(Windowed { key, window, value, timing }, window.last());
-        }
-    }
-
-    /// Emits the open windows that hold slices which have changed.
-    fn emit_early<T: Data>(
+    /// Fires every timer up to `through`, also those that are set anew on the way.
+    fn fire_through<T: Data>(
         &mut self,
-        watermark: Timestamp,
+        through: Timestamp,
         out: &mut Out<K, T, U::Value>,
     ) -> Result<Progress, Fault>
     where
         U: Update<T, Kept = A>,
     {
-        let Some(mut early) = self.early.take() else { return Ok(Progress::Done) };
-        let progress = loop {
+        while let Some(time) = self.timers.due(through)? {
             if !out.has_room() {
-                break Progress::Again;
+                return Ok(Progress::Again);
             }
-            let Some((key, changed)) = early.next_due(watermark)? else { break Progress::Done };
-            let row = RowRef { hash: key_hash(&key), time: Timestamp::MIN, key: &key };
-            let slot = self.rows.resolve_one(&row)?;
-            let Some(slices) = self.rows.value(slot) else { continue };
-            let mut after = watermark;
-            for start in changed {
-                let slice = self.slice_from(start);
-                while let Some(end) = self.windows.next_end(&slice, after) {
-                    self.emit(&key, slices, end, Timing::Early, out);
-                    after = end;
+            let (mut due, mut hashes) = (std::mem::take(&mut self.due), std::mem::take(&mut self.hashes));
+            due.clear();
+            self.timers.take(time, self.most, &mut due)?;
+            hashes.clear();
+            hashes.extend(due.iter().map(|(key, ())| key_hash(key)));
+            let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &due[index].0 };
+            self.keys.resolve(due.len(), row, &mut self.slots)?;
+            for (index, (key, ())) in due.iter().enumerate() {
+                if let Some(next) = self.fire(key, self.slots[index], time, out) {
+                    self.arming.push((index, next));
                 }
             }
-        };
+            self.arm(|index| (hashes[index], &due[index].0))?;
+            (self.due, self.hashes) = (due, hashes);
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Emits the open windows whose early results are due.
+    fn emit_early<T: Data>(&mut self, out: &mut Out<K, T, U::Value>) -> Result<Progress, Fault>
+    where
+        U: Update<T, Kept = A>,
+    {
+        let watermark = self.watermark.get();
+        let Some(mut early) = self.early.take() else { return Ok(Progress::Done) };
+        let mut noted = Vec::new();
+        let mut progress = Progress::Done;
+        while early.is_due(watermark)? {
+            if !out.has_room() {
+                progress = Progress::Again;
+                break;
+            }
+            // Each key may emit as many windows as hold one slice, and more.
+            let windows = (self.grid.size / i128::from(self.grid.slide)).max(1);
+            let most = (self.most as i128 / windows).max(1) as usize;
+            early.take(watermark, most, &mut noted)?;
+            let hashes: Vec<u64> = noted.iter().map(|(key, _)| key_hash(key)).collect();
+            let row =
+                |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &noted[index].0 };
+            self.keys.resolve(noted.len(), row, &mut self.slots)?;
+            for ((key, changed), &slot) in noted.iter().zip(&self.slots) {
+                self.emit_changed(key, slot, changed, out);
+            }
+            noted.clear();
+        }
         self.early = Some(early);
         Ok(progress)
     }
+
+    /// Emits every open window that holds one of these slices of a key.
+    fn emit_changed<T: Data>(&self, key: &K, slot: Slot, changed: &[Timestamp], out: &mut Out<K, T, U::Value>)
+    where
+        U: Update<T, Kept = A>,
+    {
+        let Some(slices) = self.keys.value(slot) else { return };
+        let mut queue = Queue::default();
+        let mut end = self.grid.end_after(self.watermark.get());
+        for &slice in changed {
+            let span = self.grid.span(slice);
+            end = end.max(span.first_end);
+            while end <= span.last_end {
+                let merged = slices.merged(&*self.update, &self.grid, end, &mut queue);
+                emit(&*self.update, &self.grid, (key, end, Timing::Early), merged, out);
+                end += i128::from(self.grid.slide);
+            }
+        }
+    }
 }
 
-impl<K, T, U> Operator<KeyedBatch<K, T>, Out<K, T, U::Value>> for SlidingWindow<K, U::Kept, U>
+impl<K, T, U> Operator<KeyedBatch<K, T>, Out<K, T, U::Value>> for SlidingWindows<K, U::Kept, U>
 where
     K: Key,
     T: Data,
     U: Update<T>,
 {
     fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T, U::Value>) -> Result<(), Fault> {
-        let KeyedBatch { keys, hashes, records } = std::mem::take(batch);
+        let KeyedBatch { mut keys, mut hashes, mut records } = std::mem::take(batch);
+        self.note_early(&keys, &hashes, &records.times)?;
         let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &keys[index] };
-        self.rows.resolve(keys.len(), row, &mut self.slots)?;
-        self.arming.clear();
+        self.keys.resolve(keys.len(), row, &mut self.slots)?;
         let watermark = self.watermark.get();
-        let dropped_through = self.dropped_through(watermark);
-        let mut current: Option<Slice> = None;
-        for (index, (value, time)) in records.values.into_iter().zip(records.times).enumerate() {
-            if !current.is_some_and(|slice| slice.contains(time)) {
-                current = self.windows.slice_of(time);
+        let place = |time| Placed::of(&self.grid, self.lateness, watermark, time);
+        let mut placed = place(records.times[0]);
+        let mut values = std::mem::take(&mut records.values).into_iter();
+        let mut done = 0;
+        for value in values.by_ref() {
+            let (index, time) = (done, records.times[done]);
+            done += 1;
+            if !placed.span.contains(time) {
+                placed = place(time);
             }
-            let Some(slice) = current else { continue };
-            if slice.last_end <= dropped_through {
+            if placed.span.is_in_no_window() {
+                continue;
+            }
+            if placed.is_late {
                 out.1.push(value, time);
                 continue;
             }
             let slot = self.slots[index];
-            let slices = self.rows.value_mut(slot).get_or_insert_default();
-            self.update.add(slices.at(slice.start), value, time);
-            if slices.armed.is_none_or(|armed| armed > slice.first_end || armed > self.dropped_at(&slice)) {
-                let next = self.next_of(&slice, watermark);
-                let slices = self.rows.value_mut(slot).get_or_insert_default();
-                if slices.armed.is_none_or(|armed| armed > next) {
-                    slices.armed = Some(next);
-                    self.arming.push((index, next));
+            let slices = self.keys.value_mut(slot).get_or_insert_default();
+            slices.add(&*self.update, placed.span.start, value, time);
+            if let Some((timer, before)) = slices.arm(placed.due) {
+                self.arming.push((index, timer));
+                self.disarming.extend(before.map(|before| (index, before)));
+            }
+            if placed.span.first_end <= watermark.as_millis().into() {
+                self.emit_late(&keys[index], slot, &placed, out);
+                // It may have been in many windows that have fired.
+                if !out.has_room() {
+                    break;
                 }
             }
-            if slice.first_end <= watermark {
-                self.emit_late(&keys[index], slot, &slice, out);
-            }
-            if let Some(early) = &mut self.early {
-                early.note(index, slice.start, time.max(watermark), slice.last_end);
-            }
         }
-        if let Some(early) = &mut self.early {
-            early.arm(&keys, &hashes)?;
+        self.arm(|index| (hashes[index], &keys[index]))?;
+        if values.len() > 0 {
+            keys.drain(..done);
+            hashes.drain(..done);
+            records.times.drain(..done);
+            records.values = values.collect();
+            *batch = KeyedBatch { keys, hashes, records };
         }
-        self.arm(|index| (hashes[index], &keys[index]))
+        Ok(())
     }
 
     fn on_watermark(
@@ -264,47 +303,29 @@ where
         watermark: Timestamp,
         out: &mut Out<K, T, U::Value>,
     ) -> Result<Progress, Fault> {
-        // Also what was set anew on the way: a key's windows fire in the order of their ends.
-        while let Some(time) = self.timers.due(watermark)? {
-            if !out.has_room() {
+        if watermark > self.watermark.get() {
+            if self.fire_through(watermark, out)? == Progress::Again {
                 return Ok(Progress::Again);
             }
-            let mut due = std::mem::take(&mut self.due);
-            due.clear();
-            self.timers.take(time, self.most, &mut due)?;
-            let hashes: Vec<u64> = due.iter().map(|(key, ())| key_hash(key)).collect();
-            let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &due[index].0 };
-            self.rows.resolve(due.len(), row, &mut self.slots)?;
-            self.arming.clear();
-            for (index, (key, ())) in due.iter().enumerate() {
-                if let Some(next) = self.fire(key, self.slots[index], time, out) {
-                    self.arming.push((index, next));
-                }
-            }
-            self.arm(|index| (hashes[index], &due[index].0))?;
-            self.due = due;
+            self.watermark.rise(watermark);
         }
-        if self.emit_early(watermark, out)? == Progress::Again {
-            return Ok(Progress::Again);
-        }
-        self.watermark.rise(watermark);
-        Ok(Progress::Done)
+        self.emit_early(out)
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
+        self.keys.freeze(epoch, delta)?;
         if let Some(early) = &mut self.early {
             early.freeze(epoch, delta)?;
         }
-        self.rows.freeze(epoch, delta)?;
         Ok(self.timers.freeze(epoch, delta)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {
+        self.keys.applied(epoch);
+        self.timers.applied(epoch);
         if let Some(early) = &mut self.early {
             early.applied(epoch);
         }
-        self.rows.applied(epoch);
-        self.timers.applied(epoch);
     }
 }

@@ -1,213 +1,176 @@
-//! The slices of one key, and what windows are put together from.
+//! What is kept of a key with sliding windows: its slices, in one row.
 //!
-//! A window is the merge of the slices in it. Windows of a key fire in the order of time, so slices enter at the end
-//! and leave at the front, and the merge is kept by two stacks (Tangwongsan et al., 2015): for the slices at the front
-//! the merge of each with all that follow it there, and one merge of those behind. Each slice is merged twice,
-//! whatever the number of slices in a window.
-//!
-//! Invariant: the two stacks are what merging the slices would give, or are marked stale and made anew for the next
-//! window. They are no state: a row that comes from disk begins without them. This module does not know time zones of
-//! windows, watermarks or timers; merges are associative and nothing more.
+//! Invariants: slices are in the order of time, each once and none without a record; the key has a timer at `armed`,
+//! and neither a window must fire nor a slice be dropped before.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use highwater_state::{TimeRange, Timestamp};
+use highwater_state::Timestamp;
+use highwater_state::time::duration_millis;
 use serde::{Deserialize, Serialize};
 
-/// The slices of one key.
+use super::queue::Queue;
+use super::{Grid, Span, timestamp};
+use crate::aggregate::update::Update;
+
+/// A slice of a key that holds records.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Slice<A> {
+    pub(super) start: Timestamp,
+    /// What is kept of its records; never `None`, but for the way in which records are added.
+    pub(super) kept: Option<A>,
+}
+
+/// The slices of a key that open windows need.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Slices<A> {
-    /// In order of time, by the start of each.
-    slices: VecDeque<(Timestamp, Option<A>)>,
-    /// The timer of the key that counts; others are left over.
-    pub(super) armed: Option<Timestamp>,
-    #[serde(skip, default = "Stacks::none")]
-    stacks: Stacks<A>,
-}
-
-/// The slices of the last window, merged.
-struct Stacks<A> {
-    fresh: bool,
-    /// How many slices lie before the window.
-    passed: usize,
-    /// How many slices lie before the end of the window.
-    entered: usize,
-    /// The merges of the front slices with all that follow them there; that of the first stands last.
-    front: Vec<A>,
-    /// The merge of the slices behind them.
-    back: Option<A>,
-}
-
-impl<A> Stacks<A> {
-    fn none() -> Self {
-        Stacks { fresh: false, passed: 0, entered: 0, front: Vec::new(), back: None }
-    }
+    slices: VecDeque<Slice<A>>,
+    armed: Option<Timestamp>,
+    #[serde(skip, default = "Queue::default")]
+    queue: Queue<A>,
 }
 
 impl<A> Default for Slices<A> {
     fn default() -> Self {
-        Slices { slices: VecDeque::new(), armed: None, stacks: Stacks::none() }
+        Slices { slices: VecDeque::new(), armed: None, queue: Queue::default() }
     }
 }
 
 impl<A: Clone> Slices<A> {
-    pub(super) fn is_empty(&self) -> bool {
-        self.slices.is_empty()
-    }
-
-    /// What is kept of the slice that begins at `start`, to be changed; never `None` afterwards.
-    pub(super) fn at(&mut self, start: Timestamp) -> &mut Option<A> {
+    /// Adds a record to its slice.
+    #[inline]
+    pub(super) fn add<T, U: Update<T, Kept = A>>(
+        &mut self,
+        update: &U,
+        start: Timestamp,
+        record: T,
+        time: Timestamp,
+    ) {
         let index = match self.slices.back() {
-            Some(&(last, _)) if last == start => self.slices.len() - 1,
-            Some(&(last, _)) if last < start => self.add(self.slices.len(), start),
+            Some(last) if last.start == start => self.slices.len() - 1,
+            Some(last) if last.start > start => self.insert_before_last(start),
             _ => {
-                let index = self.slices.partition_point(|&(other, _)| other < start);
-                let found = self.slices.get(index).is_some_and(|&(other, _)| other == start);
-                if found { index } else { self.add(index, start) }
+                self.slices.push_back(Slice { start, kept: None });
+                self.slices.len() - 1
             }
         };
-        // A slice that is not in the stacks yet changes nothing in them.
-        self.stacks.fresh &= index >= self.stacks.entered;
-        &mut self.slices[index].1
+        update.add(&mut self.slices[index].kept, record, time);
+        self.queue.changed(start);
     }
 
-    fn add(&mut self, index: usize, start: Timestamp) -> usize {
-        self.slices.insert(index, (start, None));
-        index
-    }
-
-    /// The starts of the slices, in order.
-    pub(super) fn starts(&self) -> impl DoubleEndedIterator<Item = Timestamp> {
-        self.slices.iter().map(|&(start, _)| start)
-    }
-
-    /// The first slice of which `past` does not say that it lies before what is looked for.
-    pub(super) fn first_not(&self, past: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
-        let index = self.slices.partition_point(|&(start, _)| past(start));
-        self.slices.get(index).map(|&(start, _)| start)
-    }
-
-    /// Drops the slices at the front of which `done` says that nothing needs them.
-    pub(super) fn drop_while(&mut self, done: impl Fn(Timestamp) -> bool) {
-        let count = self.slices.iter().take_while(|&&(start, _)| done(start)).count();
-        self.slices.drain(..count);
-        let stacks = &mut self.stacks;
-        let leaving = count.saturating_sub(stacks.passed);
-        stacks.fresh &= leaving <= stacks.front.len();
-        if stacks.fresh {
-            stacks.front.truncate(stacks.front.len() - leaving);
-            stacks.passed = stacks.passed.saturating_sub(count);
-            stacks.entered -= count;
-        }
-    }
-
-    /// The merge of the slices in a window, one after the other.
-    pub(super) fn merged(&self, window: TimeRange, merge: impl Fn(&mut A, A)) -> Option<A> {
-        let from = self.slices.partition_point(|&(start, _)| start < window.start);
-        let slices = self.slices.range(from..).take_while(|&&(start, _)| start < window.end);
-        slices.filter_map(|(_, kept)| kept.clone()).reduce(|mut kept, later| {
-            merge(&mut kept, later);
-            kept
+    fn insert_before_last(&mut self, start: Timestamp) -> usize {
+        self.slices.binary_search_by_key(&start, |slice| slice.start).unwrap_or_else(|index| {
+            self.slices.insert(index, Slice { start, kept: None });
+            index
         })
     }
 
-    /// The same for windows that are asked for in the order of time, in a number of merges that does not depend on
-    /// how many slices there are in a window, on the whole.
-    pub(super) fn next_merged(&mut self, window: TimeRange, merge: impl Fn(&mut A, A)) -> Option<A> {
-        let passed = self.slices.partition_point(|&(start, _)| start < window.start);
-        let entered = self.slices.partition_point(|&(start, _)| start < window.end);
-        let stacks = &mut self.stacks;
-        let leaving = passed.checked_sub(stacks.passed).filter(|_| stacks.fresh && entered >= stacks.entered);
-        match leaving {
-            Some(leaving) if leaving <= stacks.front.len() => {
-                stacks.front.truncate(stacks.front.len() - leaving);
-                for (_, kept) in self.slices.range(stacks.entered..entered) {
-                    let Some(kept) = kept.clone() else { continue };
-                    match &mut stacks.back {
-                        Some(back) => merge(back, kept),
-                        back => *back = Some(kept),
-                    }
-                }
-            }
-            _ => {
-                stacks.front.clear();
-                stacks.back = None;
-                for kept in self.slices.range(passed..entered).rev().filter_map(|(_, kept)| kept.as_ref()) {
-                    let mut kept = kept.clone();
-                    if let Some(later) = stacks.front.last() {
-                        merge(&mut kept, later.clone());
-                    }
-                    stacks.front.push(kept);
-                }
-            }
+    /// Notes that the key is to have a timer at `due` too: gives the timer to set and the one to delete, if the one
+    /// that it has is not early enough.
+    #[inline]
+    pub(super) fn arm(&mut self, due: Timestamp) -> Option<(Timestamp, Option<Timestamp>)> {
+        match self.armed {
+            Some(armed) if armed <= due => None,
+            _ => Some((due, self.armed.replace(due))),
         }
-        (stacks.fresh, stacks.passed, stacks.entered) = (true, passed, entered);
-        let mut merged = stacks.front.last().cloned();
-        match (&mut merged, &stacks.back) {
-            (Some(merged), Some(back)) => merge(merged, back.clone()),
-            (merged, back) => *merged = merged.take().or_else(|| back.clone()),
+    }
+
+    /// What the window that ends at `end` gives, with what other windows have left in `queue`.
+    pub(super) fn merged<T, U: Update<T, Kept = A>>(
+        &self,
+        update: &U,
+        grid: &Grid,
+        end: i128,
+        queue: &mut Queue<A>,
+    ) -> Option<A> {
+        if !update.is_bounded() {
+            *queue = Queue::default();
+        }
+        queue.window(&self.slices, (end - grid.size, end), |kept, later| update.merge(kept, later))
+    }
+
+    /// As [`merged`](Slices::merged), with what windows of earlier ends have left.
+    pub(super) fn merged_next<T, U: Update<T, Kept = A>>(
+        &mut self,
+        update: &U,
+        grid: &Grid,
+        end: i128,
+    ) -> Option<A> {
+        let mut queue = std::mem::take(&mut self.queue);
+        let merged = self.merged(update, grid, end, &mut queue);
+        if update.is_bounded() {
+            self.queue = queue;
         }
         merged
     }
+
+    /// The ends of the windows that fire when the key's timer at `time` does: first and last, nothing if the last lies
+    /// before the first.
+    pub(super) fn firing(&self, grid: &Grid, time: Timestamp) -> (i128, i128) {
+        let before = Timestamp::from_millis(time.as_millis().saturating_sub(1));
+        let last = match self.slices.back() {
+            // The end of time is that of all windows which end at it or would after it.
+            Some(last) if time == Timestamp::MAX => grid.span(last.start).last_end,
+            _ => time.as_millis().into(),
+        };
+        (grid.end_after(before), last)
+    }
+
+    /// Drops the slices that no window needs when the key's timer at `time` has fired, and gives the key's next timer;
+    /// `None` if nothing is left.
+    pub(super) fn advance(&mut self, grid: &Grid, lateness: Duration, time: Timestamp) -> Option<Timestamp> {
+        self.armed = None;
+        if time == Timestamp::MAX {
+            self.slices.clear();
+        }
+        let lateness = i128::from(duration_millis(lateness));
+        let dropped_at = loop {
+            let dropped_at = grid.span(self.slices.front()?.start).last_end + lateness;
+            if dropped_at > time.as_millis().into() {
+                break dropped_at;
+            }
+            self.slices.pop_front();
+        };
+        let end = grid.end_after(time);
+        let start = end - grid.size;
+        let unfired = self.slices.partition_point(|slice| i128::from(slice.start.as_millis()) < start);
+        let fires_at = self.slices.get(unfired).map(|slice| end.max(grid.end_after(slice.start)));
+        self.armed = Some(timestamp(fires_at.map_or(dropped_at, |fires_at| fires_at.min(dropped_at))));
+        self.armed
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
+/// What a record in a slice means for its key, at one watermark.
+#[derive(Clone, Copy)]
+pub(super) struct Placed {
+    pub(super) span: Span,
+    pub(super) is_late: bool,
+    /// When a window must fire, or the slice be dropped.
+    pub(super) due: Timestamp,
+}
 
-    use super::*;
-    use proptest::prelude::*;
-
-    fn time(millis: i64) -> Timestamp {
-        Timestamp::from_millis(millis)
+impl Placed {
+    /// The slice of a record with this time.
+    pub(super) fn of(grid: &Grid, lateness: Duration, watermark: Timestamp, time: Timestamp) -> Placed {
+        let span = grid.span(time);
+        let dropped_at = span.last_end + i128::from(duration_millis(lateness));
+        let is_late = watermark == Timestamp::MAX || dropped_at <= watermark.as_millis().into();
+        let fires_at = span.first_end.max(grid.end_after(watermark));
+        let due = if fires_at <= span.last_end { fires_at.min(dropped_at) } else { dropped_at };
+        Placed { span, is_late, due: timestamp(due) }
     }
 
-    fn window(start: i64, end: i64) -> TimeRange {
-        TimeRange { start: time(start), end: time(end) }
-    }
-
-    fn push(slices: &mut Slices<Vec<i64>>, start: i64, value: i64) {
-        slices.at(time(start)).get_or_insert_default().push(value);
-    }
-
-    fn join(kept: &mut Vec<i64>, mut later: Vec<i64>) {
-        kept.append(&mut later);
-    }
-
-    proptest! {
-        #[test]
-        fn windows_in_the_order_of_time_are_the_merge_of_their_slices(
-            steps in prop::collection::vec((0i64..60, 0i64..4, 1i64..12, any::<bool>()), 1..40),
-        ) {
-            let mut slices = Slices::default();
-            let mut start = -10;
-            for (value, (at, step, size, drops)) in steps.into_iter().enumerate() {
-                push(&mut slices, at, value as i64);
-                start += step;
-                let window = window(start, start + size.max(step));
-                prop_assert_eq!(slices.next_merged(window, join), slices.merged(window, join));
-                if drops {
-                    slices.drop_while(|other| other < window.start);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_slice_is_merged_a_few_times_whatever_the_ratio() {
-        for ratio in [10, 100, 1000] {
-            let mut slices = Slices::default();
-            let merges = Cell::new(0u64);
-            for at in 0..10 * ratio {
-                push(&mut slices, at, at);
-                let _ = slices.next_merged(window(at + 1 - ratio, at + 1), |kept, later| {
-                    merges.set(merges.get() + 1);
-                    *kept = vec![kept[0], later[later.len() - 1]];
-                });
-                slices.drop_while(|start| start <= time(at + 1 - ratio));
-            }
-            let per_slice = merges.get() as f64 / (10 * ratio) as f64;
-            assert!(per_slice <= 3.0, "{per_slice} merges for each of {ratio} slices");
-        }
+    /// The ends of the windows that have fired and take the record all the same: first and last, nothing if the last
+    /// lies before the first.
+    pub(super) fn updated(&self, grid: &Grid, lateness: Duration, watermark: Timestamp) -> (i128, i128) {
+        let watermark = i128::from(watermark.as_millis());
+        let closed = watermark - i128::from(duration_millis(lateness));
+        let slide = i128::from(grid.slide);
+        let skipped = match closed - self.span.first_end {
+            ahead if ahead < 0 => 0,
+            behind => behind / slide + 1,
+        };
+        (self.span.first_end + skipped * slide, self.span.last_end.min(watermark))
     }
 }

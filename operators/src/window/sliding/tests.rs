@@ -1,265 +1,243 @@
-//! Sliding windows against brute force, and what they do at the ends of time and of memory.
+//! Sliding windows against brute force, at the ends of time, and where a naive way would take for ever.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::interpret::interpret;
+use crate::memory::Memory;
 use crate::stream::Stream;
-use crate::testkit::Harness;
-use crate::window::replay::{Ids, Rec, Seen, in_batches, in_epochs, record_by_record, recs, sort};
+use crate::testkit::{Harness, at};
+use crate::topology::Topology;
+use crate::window::model::{Shape, ids, not_early};
+use crate::window::replay::{Rec, Seen, in_batches, in_epochs, record_by_record, recs, sort};
 use crate::window::{Timing, sliding};
 
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
+fn millis(millis: i64) -> Duration {
+    Duration::from_millis(millis.unsigned_abs())
 }
 
-/// All windows that hold a time, by trying all starts around it.
-fn windows_of(size: i64, slide: i64, offset: i64, time: i64) -> Vec<(i64, i64)> {
-    let starts = time - size - slide..=time;
-    let starts = starts.filter(|start| (start - offset).rem_euclid(slide) == 0);
-    starts.map(|start| (start, start + size)).filter(|&(start, end)| start <= time && time < end).collect()
+fn windows_of(shape: &Shape) -> Sliding {
+    let windows = sliding(millis(shape.size), millis(shape.slide));
+    if shape.offset < 0 {
+        windows.offset_back(millis(shape.offset))
+    } else {
+        windows.offset(millis(shape.offset))
+    }
+}
+
+fn chain(shape: Shape) -> impl Fn(Stream<Rec>) -> Stream<Seen> {
+    move |stream| {
+        let windows = stream.key_by(|record| record.key).window(windows_of(&shape));
+        let windows = windows.allow_late(millis(shape.lateness));
+        ids(match shape.every {
+            Some(every) => windows.emit_early(millis(every)),
+            None => windows,
+        })
+    }
+}
+
+prop_compose! {
+    fn shapes()(
+        size in 1i64..40,
+        slide in prop_oneof![1i64..4, 1i64..50],
+        offset in -60i64..60,
+        lateness in prop_oneof![Just(0), 0i64..60],
+    ) -> Shape {
+        Shape { size, slide, offset, lateness, every: None }
+    }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
-    fn a_slice_holds_the_times_that_have_the_same_windows(
-        size in 1i64..40, slide in 1i64..40, offset in -50i64..50, time in -200i64..200,
+    fn windows_are_those_of_brute_force(
+        shape in shapes(),
+        records in recs(-60..60, 0..30),
+        lag in 0i64..40,
     ) {
-        let windows = sliding(Duration::from_millis(size as u64), Duration::from_millis(slide as u64));
-        let by = Duration::from_millis(offset.unsigned_abs());
-        let windows = if offset < 0 { windows.offset_back(by) } else { windows.offset(by) };
-        let expected = windows_of(size, slide, offset, time);
-        let slice = windows.slice_of(at(time));
-        prop_assert_eq!(slice.is_none(), expected.is_empty());
-        let Some(slice) = slice else { return Ok(()) };
-        prop_assert!(slice.contains(at(time)));
-        prop_assert_eq!(slice.first_end, at(expected[0].1));
-        prop_assert_eq!(slice.last_end, at(expected[expected.len() - 1].1));
-        for other in slice.start.as_millis()..slice.end.as_millis() {
-            prop_assert_eq!(&windows_of(size, slide, offset, other), &expected);
-        }
-        for after in time - 100..time + 100 {
-            let next = expected.iter().map(|&(_, end)| at(end)).find(|&end| end > at(after));
-            prop_assert_eq!(windows.next_end(&slice, at(after)), next);
-        }
-        for (start, end) in expected {
-            prop_assert_eq!(windows.window_ending(at(end)), Some(TimeRange { start: at(start), end: at(end) }));
-        }
+        let expected = sort(shape.expected(&records, lag));
+        prop_assert_eq!(&sort(record_by_record(&records, lag, chain(shape))), &expected);
+        prop_assert_eq!(&sort(in_batches(&records, lag, chain(shape))), &expected);
+        prop_assert_eq!(&sort(in_epochs(&records, lag, chain(shape))), &expected);
     }
 
     #[test]
-    fn nothing_overflows(time in any::<i64>(), size in 1u64..1 << 62, slide in 1u64..1 << 62, offset in any::<u64>()) {
-        let windows = sliding(Duration::from_millis(size), Duration::from_millis(slide));
-        let windows = windows.offset(Duration::from_millis(offset));
-        let Some(slice) = windows.slice_of(at(time)) else { return Ok(()) };
-        prop_assert!(slice.start <= at(time) && slice.start < slice.end && slice.first_end <= slice.last_end);
-        let window = windows.window_ending(slice.first_end);
-        prop_assert!(window.is_some_and(|window| window.start <= at(time)));
-    }
-}
-
-#[test]
-fn sizes_and_slides_of_zero_are_refused() {
-    let (zero, one) = (Duration::ZERO, Duration::from_millis(1));
-    assert!(sliding(zero, one).check().is_err_and(|reason| reason.contains("size")));
-    assert!(sliding(one, zero).check().is_err_and(|reason| reason.contains("slide")));
-    assert!(sliding(one, one).check().is_ok());
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    size: i64,
-    slide: i64,
-    offset: i64,
-    lateness: i64,
-}
-
-fn shape() -> impl Strategy<Value = Shape> {
-    let lateness = prop_oneof![Just(0i64), 0i64..40];
-    (1i64..40, 1i64..25, -30i64..30, lateness).prop_map(|(size, slide, offset, lateness)| Shape {
-        size,
-        slide,
-        offset,
-        lateness,
-    })
-}
-
-impl Shape {
-    fn windows(self) -> Sliding {
-        let millis = |millis: i64| Duration::from_millis(millis.unsigned_abs());
-        let windows = sliding(millis(self.size), millis(self.slide));
-        let by = millis(self.offset);
-        if self.offset < 0 { windows.offset_back(by) } else { windows.offset(by) }
-    }
-
-    fn chain(self, early: Option<i64>) -> impl Fn(Stream<Rec>) -> Stream<Seen> {
-        move |stream| {
-            let windows = stream.key_by(|record| record.key).window(self.windows());
-            let windows = windows.allow_late(Duration::from_millis(self.lateness as u64));
-            let (windows, late) = windows.with_late();
-            let windows = match early {
-                Some(every) => windows.emit_early(Duration::from_millis(every as u64)),
-                None => windows,
-            };
-            windows.aggregate("ids", |_| Ids).map(Seen::from).merge(late.map(|record| Seen::Late(record.id)))
-        }
-    }
-}
-
-/// Keeps every window with all its records.
-fn by_brute_force(records: &[Rec], lag: i64, of: Shape) -> Vec<Seen> {
-    let mut seen = Vec::new();
-    let mut kept: BTreeMap<(i64, i64, u8), Vec<u64>> = BTreeMap::new();
-    let (mut watermark, mut largest) = (i64::MIN, i64::MIN);
-    let result = |(end, start, key): (i64, i64, u8), ids: &Vec<u64>, timing| Seen::Window {
-        key,
-        start,
-        end,
-        ids: ids.clone(),
-        timing,
-    };
-    for &record in records {
-        let windows = windows_of(of.size, of.slide, of.offset, record.time);
-        let taken: Vec<_> =
-            windows.iter().filter(|(_, end)| end.saturating_add(of.lateness) > watermark).collect();
-        if taken.is_empty() && !windows.is_empty() {
-            seen.push(Seen::Late(record.id));
-        }
-        for &&(start, end) in &taken {
-            let window = (end, start, record.key);
-            let ids = kept.entry(window).or_default();
-            ids.push(record.id);
-            if end <= watermark {
-                seen.push(result(window, ids, Timing::Late));
-            }
-        }
-        largest = largest.max(record.time);
-        let before = watermark;
-        watermark = watermark.max(largest - lag);
-        let fired = kept.iter().filter(|((end, ..), _)| before < *end && *end <= watermark);
-        seen.extend(fired.map(|(&window, ids)| result(window, ids, Timing::OnTime)));
-    }
-    let fired = kept.iter().filter(|((end, ..), _)| *end > watermark);
-    seen.extend(fired.map(|(&window, ids)| result(window, ids, Timing::OnTime)));
-    seen
-}
-
-/// Without the order of the records in a window, which is that of slices.
-fn as_sets(mut seen: Vec<Seen>) -> Vec<Seen> {
-    for result in &mut seen {
-        if let Seen::Window { ids, .. } = result {
-            ids.sort_unstable();
-        }
-    }
-    sort(seen)
-}
-
-fn without_early(mut seen: Vec<Seen>) -> Vec<Seen> {
-    seen.retain(|seen| !matches!(seen, Seen::Window { timing: Timing::Early, .. }));
-    seen
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
-    #[test]
-    fn sliding_windows_are_those_of_brute_force(
-        records in recs(-80..80, 1..40), lag in 0i64..100, of in shape(),
+    fn windows_in_a_long_stream_are_those_of_brute_force(
+        shape in shapes(),
+        steps in prop::collection::vec((0u8..2, 0i64..4, 0i64..12), 200),
+        lag in 0i64..15,
     ) {
-        let expected = as_sets(by_brute_force(&records, lag, of));
-        prop_assert_eq!(as_sets(record_by_record(&records, lag, of.chain(None))), expected.clone());
-        prop_assert_eq!(as_sets(in_batches(&records, lag, of.chain(None))), expected.clone());
-        prop_assert_eq!(as_sets(in_epochs(&records, lag, of.chain(None))), expected);
+        let mut now = -100;
+        let mut records = Vec::new();
+        for ((key, step, behind), id) in steps.into_iter().zip(0..) {
+            now += step;
+            records.push(Rec { key, time: now - behind, id });
+        }
+        let expected = sort(shape.expected(&records, lag));
+        prop_assert_eq!(&sort(in_batches(&records, lag, chain(shape))), &expected);
+        prop_assert_eq!(&sort(in_epochs(&records, lag, chain(shape))), &expected);
     }
 
     #[test]
-    fn early_results_change_no_others_and_hold_what_has_come(
-        records in recs(-80..80, 1..40), lag in 0i64..100, of in shape(), every in 1i64..30,
+    fn early_results_hold_what_was_seen_so_far_and_change_nothing_else(
+        shape in shapes(),
+        every in 1i64..40,
+        records in recs(-60..60, 0..30),
+        lag in 0i64..40,
     ) {
-        let expected = as_sets(by_brute_force(&records, lag, of));
-        for seen in [
-            record_by_record(&records, lag, of.chain(Some(every))),
-            in_batches(&records, lag, of.chain(Some(every))),
-            in_epochs(&records, lag, of.chain(Some(every))),
-        ] {
-            for early in &seen {
-                let Seen::Window { key, start, end, ids, timing: Timing::Early } = early else { continue };
-                let mut last = ids.clone();
-                last.sort_unstable();
-                let holds = |id: &u64| {
-                    let record = records[*id as usize];
-                    record.key == *key && *start <= record.time && record.time < *end
-                };
-                prop_assert!(!last.is_empty() && last.iter().all(holds), "{:?}", early);
-                let final_ids = expected.iter().find_map(|seen| match seen {
-                    Seen::Window { key: k, start: s, ids, timing: Timing::OnTime, .. } if (k, s) == (key, start) => Some(ids),
-                    _ => None,
-                });
-                prop_assert!(final_ids.is_some_and(|all| last.iter().all(|id| all.contains(id))), "{:?}", early);
-            }
-            prop_assert_eq!(as_sets(without_early(seen)), expected.clone());
+        let shape = Shape { every: Some(every), ..shape };
+        let expected = sort(shape.expected(&records, lag));
+        prop_assert_eq!(&sort(record_by_record(&records, lag, chain(shape))), &expected);
+        let expected = not_early(expected);
+        prop_assert_eq!(&not_early(sort(in_batches(&records, lag, chain(shape)))), &expected);
+        prop_assert_eq!(&not_early(sort(in_epochs(&records, lag, chain(shape)))), &expected);
+    }
+
+    #[test]
+    fn the_slice_and_the_windows_of_a_time_hold_it(
+        time in prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX)],
+        size in prop_oneof![1i64..1 << 40, Just(i64::MAX)],
+        slide in prop_oneof![1i64..1 << 40, Just(i64::MAX)],
+        offset in prop_oneof![-(1i64 << 41)..1 << 41, Just(i64::MAX), Just(-i64::MAX)],
+    ) {
+        let shape = Shape { size, slide, offset, lateness: 0, every: None };
+        let grid = windows_of(&shape).grid();
+        let span = grid.span(at(time));
+        prop_assert!(span.contains(at(time)));
+        let (time, size, slide) = (i128::from(time), i128::from(size), i128::from(slide));
+        for end in [span.first_end, span.last_end, grid.end_after(at(time as i64))] {
+            prop_assert_eq!((end - size - i128::from(offset)).rem_euclid(slide), 0);
+        }
+        prop_assert!(span.first_end - slide <= time && time < span.first_end);
+        prop_assert!(span.last_end - size <= time && time < span.last_end - size + slide);
+        for other in [span.start, span.last] {
+            let other = grid.span(other);
+            prop_assert_eq!((other.first_end, other.last_end), (span.first_end, span.last_end));
         }
     }
 }
 
-fn counts(windows: Sliding) -> Harness<i64, (i64, i64, u64)> {
+/// The windows of `count`, each with its bounds in milliseconds, and the late records.
+type Counted = (Timing, i64, i64, u64);
+
+fn counts(size: i64, slide: i64, lateness: i64) -> Harness<i64, Counted> {
     Harness::new(move |stream| {
-        let counts = stream.key_by(|_| ()).window(windows).count("counts");
-        counts.map(|w| (w.window.start.as_millis(), w.window.end.as_millis(), w.value))
+        let windows = stream.key_by(|_: &i64| 'k').window(sliding(millis(size), millis(slide)));
+        let counts = windows.allow_late(millis(lateness)).count("counts");
+        counts.map(|c| (c.timing, c.window.start.as_millis(), c.window.end.as_millis(), c.value))
     })
 }
 
-fn take(harness: &mut Harness<i64, (i64, i64, u64)>) -> Vec<(i64, i64, u64)> {
-    harness.take().into_iter().map(|(count, _)| count).collect()
+fn take(harness: &mut Harness<i64, Counted>) -> Vec<Counted> {
+    harness.take().into_iter().map(|(counted, _)| counted).collect()
 }
 
 #[test]
-fn a_watermark_that_jumps_far_walks_over_nothing() {
-    let mut harness = counts(sliding(Duration::from_millis(2), Duration::from_millis(1)));
-    harness.record(1, at(0));
-    harness.record(1, at(1 << 50));
-    harness.watermark(at(1 << 51));
-    assert_eq!(take(&mut harness).len(), 4);
-    assert_eq!(harness.rows(), 0);
-}
-
-#[test]
-fn windows_at_both_ends_of_time_do_not_wrap_around() {
-    let mut harness = counts(sliding(Duration::from_millis(20), Duration::from_millis(10)));
-    harness.record(1, Timestamp::MIN);
-    harness.record(1, Timestamp::MAX);
-    harness.watermark(at(i64::MIN + 100));
-    // i64::MIN is 2 ms behind a multiple of 10.
-    assert_eq!(take(&mut harness), [(i64::MIN, i64::MIN + 8, 1), (i64::MIN, i64::MIN + 18, 1)]);
+fn a_late_record_updates_the_windows_that_have_fired_at_once_in_the_order_of_their_ends() {
+    let mut harness = counts(30, 10, 15);
+    harness.record(0, at(25));
+    harness.watermark(at(41));
+    let on_time = [(Timing::OnTime, 0, 30, 1), (Timing::OnTime, 10, 40, 1)];
+    assert_eq!(take(&mut harness), on_time);
+    harness.record(0, at(21));
+    assert_eq!(take(&mut harness), [(Timing::Late, 0, 30, 2), (Timing::Late, 10, 40, 2)]);
+    harness.watermark(at(45));
+    harness.record(0, at(22));
+    assert_eq!(take(&mut harness), [(Timing::Late, 10, 40, 3)], "it is late for the window that ends at 30");
     harness.watermark(Timestamp::MAX);
-    assert_eq!(take(&mut harness), [(i64::MAX - 17, i64::MAX, 1)]);
+    assert_eq!(take(&mut harness), [(Timing::OnTime, 20, 50, 3)]);
 }
 
 #[test]
-fn an_early_result_tells_what_changed_and_nothing_else() {
-    let mut harness = Harness::new(|stream| {
-        let windows = stream
-            .key_by(|key: &i64| *key)
-            .window(sliding(Duration::from_millis(20), Duration::from_millis(10)));
-        let counts = windows.emit_early(Duration::from_millis(4)).count("counts");
-        counts.map(|w| (w.key, w.window.start.as_millis(), w.value, w.timing))
-    });
-    let take = |harness: &mut Harness<i64, _>| {
-        let mut found: Vec<_> = harness.take().into_iter().map(|(count, _)| count).collect();
-        found.sort_unstable();
-        found
+fn a_record_between_two_windows_is_in_none_and_is_not_late() {
+    let seen = |records: &[(i64, u64)]| {
+        let recs: Vec<Rec> = records.iter().map(|&(time, id)| Rec { key: 0, time, id }).collect();
+        let shape = Shape { size: 3, slide: 10, offset: 0, lateness: 0, every: None };
+        record_by_record(&recs, 0, chain(shape))
     };
-    harness.record(1, at(1));
-    harness.record(2, at(2));
-    harness.watermark(at(5));
-    let early = |key, start, count| (key, start, count, Timing::Early);
-    assert_eq!(take(&mut harness), [early(1, -10, 1), early(1, 0, 1), early(2, -10, 1), early(2, 0, 1)]);
-    harness.record(2, at(6));
-    harness.watermark(at(7));
-    assert_eq!(take(&mut harness), []);
-    harness.watermark(at(9));
-    assert_eq!(take(&mut harness), [early(2, -10, 2), early(2, 0, 2)]);
-    harness.watermark(at(10));
-    assert_eq!(take(&mut harness), [(1, -10, 1, Timing::OnTime), (2, -10, 2, Timing::OnTime)]);
+    let window =
+        |start, id| Seen::Window { key: 0, start, end: start + 3, ids: vec![id], timing: Timing::OnTime };
+    assert_eq!(seen(&[(2, 0), (3, 1), (9, 2), (10, 3)]), [window(0, 0), window(10, 3)]);
+    assert_eq!(seen(&[(100, 0), (5, 1), (2, 2)]), [Seen::Late(2), window(100, 0)]);
+}
+
+#[test]
+fn windows_at_the_ends_of_time_are_cut_off_there_and_fire_with_the_last_watermark() {
+    let (first, last) = (i64::MIN, i64::MAX);
+    let mut harness = counts(10, 4, 5);
+    // 2^63 is a multiple of the slide: a window starts with the beginning of time, and four before its end.
+    [first, last - 5, last].into_iter().for_each(|time| harness.record(0, at(time)));
+    harness.watermark(at(first + 20));
+    assert_eq!(take(&mut harness), [2, 6, 10].map(|end| (Timing::OnTime, first, first + end, 1)));
+    harness.watermark(at(last - 1));
+    assert_eq!(take(&mut harness), [(Timing::OnTime, last - 11, last - 1, 1)]);
+    harness.watermark(Timestamp::MAX);
+    let cut_off = [(last - 7, 2), (last - 3, 1)].map(|(start, count)| (Timing::OnTime, start, last, count));
+    assert_eq!(take(&mut harness), cut_off);
+    harness.record(0, at(last));
+    harness.watermark(Timestamp::MAX);
+    assert_eq!(take(&mut harness), [], "nothing is on time at the end of time");
+}
+
+#[test]
+fn time_without_records_costs_nothing_however_far_the_watermark_jumps() {
+    let mut harness = counts(3, 1, 1000);
+    let year = 365 * 24 * 3600 * 1000;
+    for time in [-100 * year, 0, 100 * year] {
+        harness.record(0, at(time));
+        harness.watermark(at(time + year));
+        let expected = [1, 2, 3].map(|end| (Timing::OnTime, time + end - 3, time + end, 1));
+        assert_eq!(take(&mut harness), expected);
+    }
+}
+
+#[test]
+fn a_record_in_ten_thousand_windows_is_in_each() {
+    let mut harness = counts(10_000, 1, 0);
+    harness.record(0, at(0));
+    harness.record(0, at(5_000));
+    harness.watermark(Timestamp::MAX);
+    let found = take(&mut harness);
+    assert_eq!(found.len(), 15_000);
+    let twice = found.iter().filter(|counted| counted.3 == 2).count();
+    assert_eq!(twice, 5_000);
+}
+
+#[test]
+fn a_function_sees_the_records_of_each_window() {
+    let mut harness = Harness::new(|stream| {
+        let windows = stream.key_by(|_: &char| ()).window(sliding(millis(20), millis(10)));
+        windows.apply("letters", |(), _, letters| [letters.into_iter().collect::<String>()])
+    });
+    [('a', 5), ('b', 15), ('c', 25), ('d', 12)]
+        .into_iter()
+        .for_each(|(letter, time)| harness.record(letter, at(time)));
+    harness.watermark(Timestamp::MAX);
+    let found: Vec<_> = harness.take().into_iter().map(|(letters, _)| letters).collect();
+    assert_eq!(found, ["a", "abd", "bdc", "c"]);
+}
+
+/// Why windows are refused when the topology is checked.
+fn refusal(windows: Sliding, early: Option<Duration>) -> String {
+    let topology = Topology::new("refused");
+    let source = topology.source("records", Memory::source([1i64]));
+    let windows = source.event_time(|time| at(*time), Duration::ZERO).key_by(|_| ()).window(windows);
+    let windows = match early {
+        Some(every) => windows.emit_early(every),
+        None => windows,
+    };
+    windows.count("counts").sink("sink", Memory::sink());
+    interpret(topology).expect_err("is refused").to_string()
+}
+
+#[test]
+fn a_size_a_slide_or_a_time_between_early_results_of_zero_is_refused() {
+    let (zero, one) = (Duration::from_micros(999), Duration::from_millis(1));
+    assert!(refusal(sliding(zero, one), None).contains("a size of at least one millisecond"));
+    assert!(refusal(sliding(one, zero), None).contains("a slide of at least one millisecond"));
+    let early = refusal(sliding(one, one), Some(zero));
+    assert!(early.contains("emit_early") && early.contains("at least one millisecond"), "{early}");
 }
