@@ -7,6 +7,7 @@ mod aligned;
 mod apply;
 mod custom;
 mod early;
+mod piece;
 mod records;
 #[cfg(test)]
 mod replay;
@@ -33,6 +34,7 @@ use crate::stream::{EventTime, Stream, Wire, add_node, here};
 
 pub use custom::AssignWindows;
 pub use early::EarlyWindows;
+pub use piece::{Combinable, Piece};
 pub use records::{CountWindows, records};
 pub use session::{Session, session};
 pub use sliding::{Sliding, sliding};

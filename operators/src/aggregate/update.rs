@@ -38,6 +38,11 @@ pub trait Update<T>: Send + Sync + 'static {
     fn last_value(&self, kept: Self::Kept) -> Self::Value {
         self.value(&kept)
     }
+
+    /// Why it cannot be, if it cannot.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// `count`.
@@ -162,5 +167,8 @@ impl<T: 'static, A: Aggregate<T>> Update<T> for Aggregating<A> {
     }
     fn value(&self, kept: &A::Acc) -> A::Out {
         self.0.finish(kept)
+    }
+    fn check(&self) -> Result<(), String> {
+        self.0.check()
     }
 }

@@ -21,7 +21,7 @@ use highwater_state::{Key, TimeRange, Timestamp};
 use crate::aggregate::update::Update;
 use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
-use crate::window::{AlignedWindows, EarlyWindows, Firing, WindowOperator, Windows};
+use crate::window::{AlignedWindows, Combinable, EarlyWindows, Firing, Piece, WindowOperator, Windows};
 
 /// Windows of one size, of which one begins at every slide.
 ///
@@ -169,4 +169,13 @@ impl Windows for Sliding {
 }
 
 impl AlignedWindows for Sliding {}
+
+impl Combinable for Sliding {
+    fn piece_of(&self, time: Timestamp) -> Piece {
+        let span = self.grid().span(time);
+        let end = timestamp(i128::from(span.last.as_millis()) + 1);
+        Piece { range: TimeRange { start: span.start, end }, first_end: timestamp(span.first_end) }
+    }
+}
+
 impl EarlyWindows for Sliding {}

@@ -10,7 +10,9 @@ use crate::aggregate::update::Update;
 use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
 use crate::window::aligned::{self, Pieces};
-use crate::window::{AlignedWindows, EarlyWindows, Firing, WholeWindows, WindowOperator, Windows};
+use crate::window::{
+    AlignedWindows, Combinable, EarlyWindows, Firing, Piece, WholeWindows, WindowOperator, Windows,
+};
 
 /// Windows of one size, one after the other.
 ///
@@ -114,6 +116,13 @@ impl Windows for Tumbling {
 impl AlignedWindows for Tumbling {}
 impl EarlyWindows for Tumbling {}
 impl<T> WholeWindows<T> for Tumbling {}
+
+impl Combinable for Tumbling {
+    fn piece_of(&self, time: Timestamp) -> Piece {
+        let window = self.window_of(time);
+        Piece { range: window, first_end: window.end }
+    }
+}
 
 #[cfg(test)]
 mod tests {
