@@ -172,9 +172,14 @@ impl AlignedWindows for Sliding {}
 
 impl Combinable for Sliding {
     fn piece_of(&self, time: Timestamp) -> Piece {
-        let span = self.grid().span(time);
-        let end = timestamp(i128::from(span.last.as_millis()) + 1);
-        Piece { range: TimeRange { start: span.start, end }, first_end: timestamp(span.first_end) }
+        match self.slice_of(time) {
+            Some(slice) => {
+                let range = TimeRange { start: slice.start, end: slice.end };
+                Piece { range, first_end: slice.first_end }
+            }
+            // Records that belong to no window are not combined.
+            None => Piece { range: TimeRange { start: time, end: time }, first_end: Timestamp::MIN },
+        }
     }
 }
 
