@@ -244,6 +244,21 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             windows.fold(name, || 0, |kept, r| chain(kept, &r)).map(of_window)
         }
         Keyed::Dedup { ttl } => stream.dedup(name, Duration::from_millis(u64::from(ttl))).values(),
+        Keyed::TwoStage { size, slide, lateness, with_late } => {
+            let millis = |n: u16| Duration::from_millis(u64::from(n));
+            let windows = stream.two_stage().window(sliding(millis(size), millis(slide)));
+            let mut windows = windows.allow_late(millis(lateness));
+            if with_late {
+                let (kept, late) = windows.with_late();
+                outs.add(late);
+                windows = kept;
+            }
+            let sums = windows.aggregate(name, |a| (a.count(), a.sum(|r: &Rec| r.value), a.max(|r| r.value)));
+            sums.map(|w| {
+                let (count, sum, max) = w.value;
+                rec(w.key, w.window.start.as_millis(), count as i64 + sum * 3 + max)
+            })
+        }
         Keyed::Sorted { with_late } => {
             let (sorted, late) = stream.sorted(name);
             if with_late {
