@@ -1,11 +1,11 @@
 //! `emit_early`: what open windows hold so far, from time to time.
 //!
 //! For each key, this notes what has changed since the watermark last reached a multiple of the time between early
-//! results. All notes are due at one time, the next multiple, so a window that changes often is noted once, and what it
-//! costs to emit is in proportion to the windows that changed and not to those that are open. Which windows a note
+//! results. All notes are due at one time, the next multiple, so a window that changes often is noted once, and what
+//! it costs to emit is in proportion to the windows that changed and not to those that are open. Which windows a note
 //! stands for, and what they give, is known to the operator that keeps them.
 //!
-//! Invariant: a window that is open and has changed since its last result stands for a note of its key, due at the first
+//! Invariant: for a window that is open and has changed since its last result, its key has a note, due at the first
 //! multiple after the watermark that the change met. Memory: one row per key that has changed, with a number for each
 //! window, or slice of sliding windows, that did; in the shared table budget, on disk beyond it.
 
@@ -39,8 +39,8 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
     /// first one does, brings one early result of a window; one that reaches the window's end too brings none.
     ///
     /// What an early result holds, and how many there are, depends on how records come in batches and how those of
-    /// several splits and workers interleave: records ahead of the watermark may be in it or not. It may change from run
-    /// to run, and is never to be added up; results on time do not change.
+    /// several splits and workers interleave: records ahead of the watermark may be in it or not. It may change from
+    /// run to run, and is never to be added up; results on time do not change.
     ///
     /// Costs a note for each record whose window was not noted yet, and a result for each window that changed; windows
     /// that are open and do not change cost nothing. Notes survive a restart.
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::stream::Stream;
     use crate::testkit::{Harness, at};
-    use crate::window::model::{Shape, ids, not_early};
+    use crate::window::model::{Shape, early_are_parts, ids, not_early};
     use crate::window::replay::{Rec, Seen, in_batches, in_epochs, record_by_record, recs, sort};
     use crate::window::{Timing, tumbling};
 
@@ -196,8 +196,10 @@ mod tests {
             let expected = sort(shape.expected(&records, lag));
             prop_assert_eq!(&sort(record_by_record(&records, lag, chain(shape))), &expected);
             let expected = not_early(expected);
-            prop_assert_eq!(&not_early(sort(in_batches(&records, lag, chain(shape)))), &expected);
-            prop_assert_eq!(&not_early(sort(in_epochs(&records, lag, chain(shape)))), &expected);
+            for seen in [in_batches(&records, lag, chain(shape)), in_epochs(&records, lag, chain(shape))] {
+                prop_assert!(early_are_parts(&seen));
+                prop_assert_eq!(&not_early(sort(seen)), &expected);
+            }
             let without = Shape { every: None, ..shape };
             prop_assert_eq!(&sort(in_batches(&records, lag, chain(without))), &expected);
         }

@@ -108,3 +108,19 @@ pub(super) fn not_early(seen: Vec<Seen>) -> Vec<Seen> {
     let is_early = |seen: &Seen| matches!(seen, Seen::Window { timing: Timing::Early, .. });
     seen.into_iter().filter(|seen| !is_early(seen)).collect()
 }
+
+/// Whether every early result holds a part of what its window gives on time.
+pub(super) fn early_are_parts(seen: &[Seen]) -> bool {
+    let is_part = |of: (u8, i64), part: &[u64]| {
+        seen.iter().any(|other| match other {
+            Seen::Window { key, start, ids, timing: Timing::OnTime, .. } => {
+                (*key, *start) == of && part.iter().all(|id| ids.contains(id))
+            }
+            _ => false,
+        })
+    };
+    seen.iter().all(|seen| match seen {
+        Seen::Window { key, start, ids, timing: Timing::Early, .. } => is_part((*key, *start), ids),
+        _ => true,
+    })
+}

@@ -60,10 +60,11 @@ impl<A: Clone> Slices<A> {
     }
 
     fn insert_before_last(&mut self, start: Timestamp) -> usize {
-        self.slices.binary_search_by_key(&start, |slice| slice.start).unwrap_or_else(|index| {
+        let index = count_before(&self.slices, start.as_millis().into());
+        if self.slices[index].start != start {
             self.slices.insert(index, Slice { start, kept: None });
-            index
-        })
+        }
+        index
     }
 
     /// Notes that the key is to have a timer at `due` too: gives the timer to set and the one to delete, if the one
@@ -134,11 +135,35 @@ impl<A: Clone> Slices<A> {
         };
         let end = grid.end_after(time);
         let start = end - grid.size;
-        let unfired = self.slices.partition_point(|slice| i128::from(slice.start.as_millis()) < start);
+        let unfired = match self.slices.front() {
+            // Without lateness no slice stays that has fired with all of its windows.
+            Some(first) if i128::from(first.start.as_millis()) >= start => 0,
+            _ => count_before(&self.slices, start),
+        };
         let fires_at = self.slices.get(unfired).map(|slice| end.max(grid.end_after(slice.start)));
         self.armed = Some(timestamp(fires_at.map_or(dropped_at, |fires_at| fires_at.min(dropped_at))));
         self.armed
     }
+}
+
+/// How many slices start before `time`; looks from the newest on, in steps that double, as what is asked for is most
+/// often near.
+pub(super) fn count_before<A>(slices: &VecDeque<Slice<A>>, time: i128) -> usize {
+    let is_before = |index: usize| i128::from(slices[index].start.as_millis()) < time;
+    let mut back = 1;
+    while back <= slices.len() && !is_before(slices.len() - back) {
+        back *= 2;
+    }
+    let (mut low, mut high) = (slices.len().saturating_sub(back), slices.len() - back / 2);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 /// What a record in a slice means for its key, at one watermark.
