@@ -34,17 +34,19 @@ impl<K: Key, L: Persist + Clone, C: Clock> Table<K, L, C> {
     ///
     /// The joined table changes whenever either side does, and is kept as the state of the join: one row per key that
     /// either side has, with the values of both. The sides meet in order of arrival: which pairs there are in between
-    /// depends on how the two interleave, the last pair of each key does not. With event time a change has the time of the one that caused it, and
-    /// the watermark is the smaller of the two sides: a side that changes rarely holds it back until it is idle
-    /// (`Job::idle_after`) or has ended.
+    /// depends on how the two interleave, the last pair of each key does not.
+    ///
+    /// With event time a change has the time of the one that caused it, and the watermark is the smaller of the two
+    /// sides: a side that changes rarely holds it back until it is idle (`Job::idle_after`) or has ended.
     ///
     /// ```
     /// # use highwater_operators::testkit::output_of;
-    /// let records = [("ann", "name", "Ann"), ("bob", "name", "Bob"), ("ann", "city", "Oslo"), ("ann", "name", "Anna")];
+    /// let records =
+    ///     [("ann", "name", "Ann"), ("bob", "name", "Bob"), ("ann", "city", "Oslo"), ("ann", "name", "Anna")];
     /// let people = output_of(records, |records| {
     ///     let table = |field: &'static str, name: &str| {
-    ///         let of_field = records.clone().filter(move |record| record.1 == field).map(|r| (r.0.to_owned(), r.2.to_owned()));
-    ///         of_field.key_by(|record| record.0.clone()).latest(name).map_values(|record| record.1)
+    ///         let of_field = records.clone().filter(move |record| record.1 == field);
+    ///         of_field.key_by(|record| record.0.to_owned()).upsert(name, |record| Some(record.2.to_owned()))
     ///     };
     ///     table("name", "names").join(table("city", "cities")).inner("people").to_stream().map(|(_, pair)| pair)
     /// });
