@@ -7,7 +7,7 @@ pub use highwater_connectors::file::File;
 pub use highwater_connectors::generator::Generator;
 pub use highwater_connectors::kafka::Kafka;
 pub use highwater_connectors::stdio::{Stdin, Stdout};
-pub use highwater_operators::aggregate::{Agg, Aggregate};
+pub use highwater_operators::aggregate::{Agg, Aggregate, Collected};
 pub use highwater_operators::codec::{Decode, Encode, Json, Raw, Text};
 pub use highwater_operators::error::Cause;
 pub use highwater_operators::join::{
@@ -15,6 +15,7 @@ pub use highwater_operators::join::{
 };
 pub use highwater_operators::keyed::KeyedStream;
 pub use highwater_operators::keyed::process::{Context, KeyedOperator, List, Map, States, Value};
+pub use highwater_operators::keyed::two_stage::{TwoStage, TwoStageWindows};
 pub use highwater_operators::map_async::Requests;
 pub use highwater_operators::memory::Memory;
 pub use highwater_operators::source::BadRecord;

@@ -38,7 +38,8 @@ fn sorted(list: &Value) -> Vec<String> {
 
 #[test]
 fn each_kind_tells_its_fields_and_a_case_that_cannot_be_run_its_reason() {
-    let record = |id: i64, ts: i64, side: &str| json!({"id": id, "key": "a", "ts": ts, "value": 1, "side": side});
+    let record =
+        |id: i64, ts: i64, side: &str| json!({"id": id, "key": "a", "ts": ts, "value": 1, "side": side});
     let records = json!([record(7, 1, "left"), record(3, 4, "right"), record(9, -30, "left")]);
     let case = |id: &str, kind: &str| json!({"id": id, "kind": kind, "records": records, "lag_ms": 5});
     let with = |mut case: Value, field: &str, value: Value| {
@@ -49,7 +50,11 @@ fn each_kind_tells_its_fields_and_a_case_that_cannot_be_run_its_reason() {
     let cases = json!([
         with(window.clone(), "window", json!({"type": "tumbling", "size_ms": 10, "offset_ms": -3})),
         with(window.clone(), "window", json!({"type": "session", "gap_ms": 0})),
-        with(case("j", "join"), "join", json!({"type": "interval", "lower_ms": 0, "upper_ms": 5, "mode": "outer"})),
+        with(
+            case("j", "join"),
+            "join",
+            json!({"type": "interval", "lower_ms": 0, "upper_ms": 5, "mode": "outer"})
+        ),
         with(case("d", "dedup"), "ttl_ms", json!(3)),
         case("x", "unknown"),
         with(case("broken", "dedup"), "ttl_ms", json!("long")),

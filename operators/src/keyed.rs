@@ -6,6 +6,7 @@ pub mod process;
 mod running;
 mod sorted;
 mod ttl;
+pub mod two_stage;
 
 use std::marker::PhantomData;
 

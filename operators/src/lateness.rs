@@ -4,9 +4,11 @@
 //! all workers have the same watermark at the same operator, because each sends its watermarks to every worker
 //! before the barrier; so one row serves them all, for any number of workers.
 
+use std::sync::Arc;
+
 use highwater_state::delta::Family;
 use highwater_state::error::Result;
-use highwater_state::{Delta, Timestamp, layout, persist};
+use highwater_state::{Backend, Delta, Timestamp, layout, persist};
 
 use crate::opening::NodeOpening;
 
@@ -50,5 +52,24 @@ impl KeptWatermark {
             self.frozen = self.now;
         }
         Ok(())
+    }
+}
+
+/// The watermark that another operator with one input keeps, as of the last epoch that was applied: for whoever stands
+/// before it and must know what is late there.
+pub(crate) struct WatermarkOf {
+    name: String,
+    backend: Arc<dyn Backend>,
+}
+
+impl WatermarkOf {
+    pub(crate) fn new(operator: &str, backend: &Arc<dyn Backend>) -> Self {
+        WatermarkOf { name: format!("operator/{operator}"), backend: Arc::clone(backend) }
+    }
+
+    pub(crate) fn read(&self) -> Result<Timestamp> {
+        let bytes = self.backend.get(Family::Meta, &layout::watermark_key(&self.name))?;
+        let kept = bytes.map(|bytes| persist::decode(&self.name, &bytes)).transpose()?;
+        Ok(kept.unwrap_or(Timestamp::MIN))
     }
 }

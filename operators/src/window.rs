@@ -9,6 +9,7 @@ mod custom;
 mod early;
 #[cfg(test)]
 mod model;
+mod piece;
 mod records;
 #[cfg(test)]
 mod replay;
@@ -35,6 +36,7 @@ use crate::stream::{EventTime, Stream, Wire, add_node, here};
 
 pub use custom::AssignWindows;
 pub use early::EarlyWindows;
+pub use piece::{Combinable, Piece};
 pub use records::{CountWindows, records};
 pub use session::{Session, session};
 pub use sliding::{Sliding, sliding};

@@ -52,6 +52,13 @@ pub enum Keyed {
         with_late: bool,
         of: WindowOf,
     },
+    /// Sliding windows, in two stages.
+    TwoStage {
+        size: u16,
+        slide: u16,
+        lateness: u16,
+        with_late: bool,
+    },
     Session {
         gap: u16,
         with_late: bool,
@@ -126,6 +133,7 @@ fn keyed() -> impl Strategy<Value = Keyed> {
         Just(WindowOf::Reduce)
     ];
     let lateness = prop_oneof![Just(0u16), 0u16..40];
+    let two_stage = (1u16..60, 1u16..40, lateness.clone(), any::<bool>());
     let window = (1u16..60, 0u16..70, lateness.clone(), any::<bool>(), of.clone());
     let sliding = (1u16..60, 1u16..40, 0u16..70, lateness, any::<bool>(), of.clone());
     prop_oneof![
@@ -144,6 +152,9 @@ fn keyed() -> impl Strategy<Value = Keyed> {
         }),
         1 => (1u8..5).prop_map(Keyed::Records),
         2 => (0u16..60).prop_map(|ttl| Keyed::Dedup { ttl }),
+        2 => two_stage.prop_map(|(size, slide, lateness, with_late)| {
+            Keyed::TwoStage { size, slide, lateness, with_late }
+        }),
         2 => any::<bool>().prop_map(|with_late| Keyed::Sorted { with_late }),
         2 => (1u16..60).prop_map(|size| Keyed::Process { size }),
     ]
@@ -272,7 +283,9 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
         // Whether a session has fired when a record comes at its very end depends on how watermarks follow each other,
         // where the record lies at the watermark itself: results of windows may.
         Keyed::Session { .. } if !known.fresh => return None,
-        Keyed::Window { lateness, .. } | Keyed::Sliding { lateness, .. } => known.late &= lateness > 0,
+        Keyed::Window { lateness, .. }
+        | Keyed::Sliding { lateness, .. }
+        | Keyed::TwoStage { lateness, .. } => known.late &= lateness > 0,
         Keyed::Sorted { .. } | Keyed::Session { .. } => known.late = false,
         Keyed::Process { .. } | Keyed::Records(_) | Keyed::Dedup { .. } => {}
     }

@@ -22,6 +22,10 @@ macro_rules! tuples {
             fn finish(&self, kept: &Self::Acc) -> Self::Out {
                 ($(self.$index.finish(&kept.$index),)+)
             }
+            fn check(&self) -> Result<(), String> {
+                $(self.$index.check()?;)+
+                Ok(())
+            }
         }
     )*};
 }

@@ -43,6 +43,11 @@ pub trait Update<T>: Send + Sync + 'static {
     fn is_bounded(&self) -> bool {
         true
     }
+
+    /// Why it cannot be, if it cannot.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// `count`.
@@ -167,5 +172,8 @@ impl<T: 'static, A: Aggregate<T>> Update<T> for Aggregating<A> {
     }
     fn value(&self, kept: &A::Acc) -> A::Out {
         self.0.finish(kept)
+    }
+    fn check(&self) -> Result<(), String> {
+        self.0.check()
     }
 }

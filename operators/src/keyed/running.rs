@@ -53,7 +53,7 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
         self.running(here("reduce", Some(name)), Reducing(f))
     }
 
-    /// Keeps aggregates per key: `count sum min max mean`, tuples of them, or your own.
+    /// Keeps aggregates per key: those of [`Agg`], tuples of up to eight of them, or your own.
     ///
     /// ```
     /// # use highwater_operators::testkit::output_of;
@@ -83,6 +83,9 @@ impl<K, T: 'static, C: Clock> KeyedStream<K, T, C> {
     where
         K: Key,
     {
+        if let Err(reason) = update.check() {
+            self.wire.refuse(&place, reason);
+        }
         let update = Arc::new(update);
         let wire = self.wire.then::<KeyedBatch<K, T>, Out<K, U::Value>>(place, move |opening| {
             let store = opening.store::<K, U::Kept>(None, Family::Values)?;

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_state::time::duration_millis;
-use highwater_state::{Key, Timestamp};
+use highwater_state::{Key, TimeRange, Timestamp};
 
 use crate::aggregate::update::Update;
 use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
 use crate::window::early::EarlyWindows;
-use crate::window::{AlignedWindows, Firing, WindowOperator, Windows};
+use crate::window::{AlignedWindows, Combinable, Firing, Piece, WindowOperator, Windows};
 
 /// Windows of one size, one starting with every slide.
 ///
@@ -111,6 +111,19 @@ impl Windows for Sliding {
 }
 
 impl AlignedWindows for Sliding {}
+
+impl Combinable for Sliding {
+    /// A slice; records that belong to no window are not combined.
+    fn piece_of(&self, time: Timestamp) -> Piece {
+        let span = self.grid().span(time);
+        if span.is_in_no_window() {
+            return Piece { range: TimeRange { start: time, end: time }, first_end: Timestamp::MIN };
+        }
+        let end = timestamp(i128::from(span.last.as_millis()) + 1);
+        Piece { range: TimeRange { start: span.start, end }, first_end: timestamp(span.first_end) }
+    }
+}
+
 impl EarlyWindows for Sliding {}
 
 /// Where windows start and end. Their bounds may lie outside what a [`Timestamp`] can say, and are not cut off here.

@@ -11,7 +11,7 @@ use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
 use crate::window::aligned::{self, Pieces};
 use crate::window::early::EarlyWindows;
-use crate::window::{AlignedWindows, Firing, WholeWindows, WindowOperator, Windows};
+use crate::window::{AlignedWindows, Combinable, Firing, Piece, WholeWindows, WindowOperator, Windows};
 
 /// Windows of one size, one after the other.
 ///
@@ -97,6 +97,13 @@ impl Windows for Tumbling {
 impl AlignedWindows for Tumbling {}
 impl EarlyWindows for Tumbling {}
 impl<T> WholeWindows<T> for Tumbling {}
+
+impl Combinable for Tumbling {
+    fn piece_of(&self, time: Timestamp) -> Piece {
+        let window = self.window_of(time);
+        Piece { range: window, first_end: window.end }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,7 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
         self.updated(here("window", Some(name)), Counting)
     }
 
-    /// Aggregates the records of each key and window: `count sum min max mean`, tuples of them, or your own.
+    /// Aggregates the records of each key and window: those of [`Agg`], tuples of up to eight of them, or your own.
     ///
     /// ```
     /// # use highwater_operators::testkit::timed_output_of;
@@ -81,7 +81,10 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
         self.updated(here("window", Some(name)), Reducing(f))
     }
 
-    pub(super) fn updated<U: Update<T>>(self, place: Place, update: U) -> Stream<Windowed<K, U::Value>, C> {
+    pub(crate) fn updated<U: Update<T>>(self, place: Place, update: U) -> Stream<Windowed<K, U::Value>, C> {
+        if let Err(reason) = update.check() {
+            self.wire.refuse(&place, reason);
+        }
         let (windows, firing, update) = (self.windows, self.firing, Arc::new(update));
         let node = self.wire.port.node;
         self.wire.graph.borrow_mut().nodes[node].place = place;
@@ -89,5 +92,43 @@ impl<K: Key, T: Data, W: Windows, C: HasEventTime> WindowedStream<K, T, W, C> {
             windows.open(&update, &firing, opening)
         });
         Stream::at(self.wire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::memory::Memory;
+    use crate::testkit::at;
+    use crate::topology::Topology;
+    use crate::window::tumbling;
+
+    #[test]
+    fn an_aggregate_that_cannot_be_is_refused_at_the_users_line() {
+        let topology = Topology::new("refused");
+        let numbers = topology.source("numbers", Memory::source([1i64]));
+        let running = numbers.key_by(|n| *n).aggregate("running", |a| (a.count(), a.top(0, |n| *n)));
+        let timed =
+            running.into_keyed().values().map(|(count, _)| count).event_time(|_| at(0), Duration::ZERO);
+        let windows = timed.key_by(|_| ()).window(tumbling(Duration::from_secs(1)));
+        let windows = windows.aggregate("windows", |a| a.quantiles([50.0], |n: &u64| *n));
+        let windows = windows.key_by(|_| ()).two_stage().window(tumbling(Duration::from_secs(1)));
+        let windows = windows.aggregate("stages", |a| a.collect(0, |result| result.window));
+        let stages = windows.key_by(|_| ()).two_stage().aggregate("last", |a| a.top_by(0, |_| 0, |_| 0));
+        stages.into_keyed().values().map(|_| ()).sink("sink", Memory::sink());
+        let errors = topology.finish().err().expect("the topology is refused");
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 4, "{errors:?}");
+        let whys = [
+            ("running", "top 0 values"),
+            ("windows", "50 is no"),
+            ("stages", "limit of 0"),
+            ("last", "top_by 0"),
+        ];
+        for (error, (name, why)) in errors.iter().zip(whys) {
+            let here = error.contains(name) && error.contains("verbs.rs:") && error.contains(why);
+            assert!(here, "{error}");
+        }
     }
 }
