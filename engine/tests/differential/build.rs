@@ -247,17 +247,7 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
         Keyed::TwoStage { size, slide, lateness, with_late } => {
             let millis = |n: u16| Duration::from_millis(u64::from(n));
             let windows = stream.two_stage().window(sliding(millis(size), millis(slide)));
-            let mut windows = windows.allow_late(millis(lateness));
-            if with_late {
-                let (kept, late) = windows.with_late();
-                outs.add(late);
-                windows = kept;
-            }
-            let sums = windows.aggregate(name, |a| (a.count(), a.sum(|r: &Rec| r.value), a.max(|r| r.value)));
-            sums.map(|w| {
-                let (count, sum, max) = w.value;
-                rec(w.key, w.window.start.as_millis(), count as i64 + sum * 3 + max)
-            })
+            in_two_stages(windows.allow_late(millis(lateness)), with_late, name, outs)
         }
         Keyed::Sorted { with_late } => {
             let (sorted, late) = stream.sorted(name);
@@ -286,6 +276,24 @@ fn of_window(w: Windowed<Group, i64>) -> Rec {
 
 fn with<V>(w: Windowed<Group, V>, value: impl FnOnce(V) -> i64) -> Windowed<Group, i64> {
     Windowed { key: w.key, window: w.window, value: value(w.value), timing: w.timing }
+}
+
+fn in_two_stages(
+    mut windows: TwoStageWindows<Group, Rec, highwater::operators::window::Sliding>,
+    with_late: bool,
+    name: &str,
+    outs: &mut Outs,
+) -> Stream<Rec> {
+    if with_late {
+        let (kept, late) = windows.with_late();
+        outs.add(late);
+        windows = kept;
+    }
+    let sums = windows.aggregate(name, |a| (a.count(), a.sum(|r: &Rec| r.value), a.max(|r| r.value)));
+    sums.map(|w| {
+        let (count, sum, max) = w.value;
+        rec(w.key, w.window.start.as_millis(), count as i64 + sum * 3 + max)
+    })
 }
 
 type Windows<W> = WindowedStream<Group, Rec, W>;

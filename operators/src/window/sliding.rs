@@ -21,7 +21,8 @@ use highwater_state::{Key, TimeRange, Timestamp};
 use crate::aggregate::update::Update;
 use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
-use crate::window::{AlignedWindows, Combinable, EarlyWindows, Firing, Piece, WindowOperator, Windows};
+use crate::window::early::EarlyWindows;
+use crate::window::{AlignedWindows, Combinable, Firing, Piece, WindowOperator, Windows};
 
 /// Windows of one size, one starting with every slide.
 ///
@@ -36,10 +37,10 @@ use crate::window::{AlignedWindows, Combinable, EarlyWindows, Firing, Piece, Win
 /// come. Hence there is no [`fold`](super::WindowedStream::fold).
 ///
 /// Memory: a value for each key and slice that holds records and that an open window needs, two slices per slide at
-/// most; and as much again for partial results while the key is in memory. Only
-/// [`apply`](super::WindowedStream::apply), whose values grow with their records, keeps no partial results; let an
-/// [`Aggregate`](crate::aggregate::Aggregate) of your own keep a value of bounded size. In every epoch all slices of
-/// the keys that got a record or fired a window are written.
+/// most; and as much again for partial results while the key is in memory. Only [`apply`](super::WindowedStream::apply),
+/// whose values grow with their records, keeps no partial results; let an [`Aggregate`](crate::aggregate::Aggregate)
+/// of your own keep a value of bounded size. In every epoch all slices of the keys that got a record or fired a window
+/// are written.
 ///
 /// A result costs a bounded number of merges, whatever the size. Only where a record comes behind the watermark, for
 /// windows that are still open, its key's next window is merged from all of its slices; and a late record that is
@@ -112,10 +113,10 @@ impl Windows for Sliding {
 impl AlignedWindows for Sliding {}
 
 impl Combinable for Sliding {
+    /// A slice; records that belong to no window are not combined.
     fn piece_of(&self, time: Timestamp) -> Piece {
         let span = self.grid().span(time);
         if span.is_in_no_window() {
-            // Such records are not combined.
             return Piece { range: TimeRange { start: time, end: time }, first_end: Timestamp::MIN };
         }
         let end = timestamp(i128::from(span.last.as_millis()) + 1);

@@ -67,6 +67,9 @@ impl<T: Data, U: Update<T>> Update<Combined<T, U::Kept>> for Merging<U> {
     fn last_value(&self, kept: U::Kept) -> U::Value {
         self.0.last_value(kept)
     }
+    fn is_bounded(&self) -> bool {
+        self.0.is_bounded()
+    }
 }
 
 /// Where no group is, in the index of groups.
