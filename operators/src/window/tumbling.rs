@@ -10,8 +10,9 @@ use crate::aggregate::update::Update;
 use crate::data::Data;
 use crate::opening::{NodeOpening, OpenError};
 use crate::window::aligned::{self, Pieces};
-use crate::window::early::EarlyWindows;
-use crate::window::{AlignedWindows, Combinable, Firing, Piece, WholeWindows, WindowOperator, Windows};
+use crate::window::{
+    AlignedWindows, Combinable, EarlyWindows, Firing, Piece, WholeWindows, WindowOperator, Windows,
+};
 
 /// Windows of one size, one after the other.
 ///
@@ -53,15 +54,33 @@ impl Tumbling {
     }
 }
 
+impl Tumbling {
+    /// How far behind the start of its window a point in time lies.
+    #[inline]
+    fn since_start(&self, millis: i64) -> i64 {
+        match millis.checked_sub(self.offset_millis) {
+            Some(shifted) => shifted.rem_euclid(self.size_millis),
+            None => (i128::from(millis) - i128::from(self.offset_millis))
+                .rem_euclid(i128::from(self.size_millis)) as i64,
+        }
+    }
+
+    /// The first and the last point in time of the window that `time` lies in; also at the end of time, where the
+    /// end of a window cannot be named.
+    #[inline]
+    pub(crate) fn first_and_last(&self, time: Timestamp) -> (Timestamp, Timestamp) {
+        let millis = time.as_millis();
+        let into = self.since_start(millis);
+        let last = millis.saturating_add(self.size_millis - 1 - into);
+        (Timestamp::from_millis(millis.saturating_sub(into)), Timestamp::from_millis(last))
+    }
+}
+
 impl Pieces for Tumbling {
     #[inline]
     fn window_of(&self, time: Timestamp) -> TimeRange {
         let millis = time.as_millis();
-        let into = match millis.checked_sub(self.offset_millis) {
-            Some(shifted) => shifted.rem_euclid(self.size_millis),
-            None => (i128::from(millis) - i128::from(self.offset_millis))
-                .rem_euclid(i128::from(self.size_millis)) as i64,
-        };
+        let into = self.since_start(millis);
         let start = millis.saturating_sub(into);
         // From `millis`, because a start that has been cut off at the beginning of time must not move the end.
         let end = millis.saturating_add(self.size_millis - into);
