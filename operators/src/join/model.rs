@@ -217,7 +217,7 @@ pub(super) fn in_batches(kind: Kind, keeps: Keeps, records: &[Rec], lag: u32, li
         if last {
             break;
         }
-        if epoch.0 % 3 == 0 {
+        if epoch.0.is_multiple_of(3) {
             recover_sinks(&graph, epoch).expect("a sink in memory does not fail");
             flow = open(&graph, &backend, epoch, limits.clone()).expect("opens again");
         } else {
