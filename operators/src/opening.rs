@@ -131,8 +131,10 @@ impl NodeOpening<'_> {
 
     /// The inputs of the node, all joined.
     pub(crate) fn inputs<B: Records>(&mut self) -> Inputs<B> {
-        let inputs = 0..self.graph.nodes[self.number].inputs.len();
-        let edges = inputs.flat_map(|input| self.edges_of::<B>(input)).collect();
+        let mut edges = Vec::new();
+        for input in 0..self.graph.nodes[self.number].inputs.len() {
+            edges.append(&mut self.edges_of::<B>(input));
+        }
         joined(edges, |_| 0)
     }
 
