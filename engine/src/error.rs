@@ -5,7 +5,9 @@ use highwater_state::StateError;
 use thiserror::Error;
 
 /// An error of a job; its text says what happened, where in the user's program, and what to do next.
-#[derive(Debug, Error)]
+///
+/// Its `Debug` form is the same text, because that is what Rust prints of an error that `main` returns.
+#[derive(Error)]
 #[non_exhaustive]
 pub enum JobError {
     /// The topology is no topology; every fault that was found.
@@ -66,4 +68,21 @@ pub enum JobError {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+impl std::fmt::Debug for JobError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_main_prints_of_an_error_is_its_text() {
+        let error = JobError::Setting { setting: "workers", found: "0".to_owned(), allowed: "1 to 128" };
+        assert_eq!(format!("{error:?}"), "workers is 0; it must be 1 to 128");
+    }
 }

@@ -5,6 +5,8 @@ pub use std::time::Duration;
 pub use highwater_connectors::blackhole::Blackhole;
 pub use highwater_connectors::file::File;
 pub use highwater_connectors::generator::Generator;
+/// What the random numbers of a [`Generator`] can do: `random.random_range(1..=6)`.
+pub use highwater_connectors::generator::RngExt as _;
 pub use highwater_connectors::kafka::Kafka;
 pub use highwater_connectors::stdio::{Stdin, Stdout};
 pub use highwater_operators::aggregate::{Agg, Aggregate, Collected};
@@ -19,12 +21,13 @@ pub use highwater_operators::keyed::two_stage::{TwoStage, TwoStageWindows};
 pub use highwater_operators::map_async::Requests;
 pub use highwater_operators::memory::Memory;
 pub use highwater_operators::source::BadRecord;
-pub use highwater_operators::stateless::tried::Refused;
+pub use highwater_operators::stateless::tried::{Refused, Tried};
 pub use highwater_operators::stream::{EventTime, Stream, Untimed};
-pub use highwater_operators::table::{Change, Table};
+pub use highwater_operators::table::{BroadcastJoin, Change, StreamTableJoin, Table, TableJoin};
 pub use highwater_operators::topology::Topology;
 pub use highwater_operators::window::{
-    AssignWindows, Timing, Windowed, WindowedStream, Windows, records, session, sliding, tumbling,
+    AssignWindows, CountWindows, Session, Sliding, Timing, Tumbling, Windowed, WindowedStream, Windows,
+    records, session, sliding, tumbling,
 };
 pub use highwater_state::{TimeRange, Timestamp};
 

@@ -90,7 +90,8 @@ pub enum RunError {
 pub enum TopologyError {
     /// Two operators have one name.
     #[error(
-        "two operators are called `{name}`: {first} and {second}; what is kept under a name belongs to one of them"
+        "two operators are called `{name}`: {first} and {second}; what is kept under a name belongs to one of them: \
+            sources, operators and sinks each need a name of their own"
     )]
     DuplicateName {
         /// The name.

@@ -115,7 +115,8 @@ impl<T: 'static, C: Clock> Stream<T, C> {
     /// before new ones and with all their attempts. So what is requested should do no harm if it is done twice. A job
     /// that is asked to stop does not wait for answers; one whose input has ended does.
     ///
-    /// In a job, futures run on a tokio runtime with timers and sockets, beside the workers. They must not block. In
+    /// In a job, futures run on a runtime of tokio 1 with timers and sockets, beside the workers: a program that uses
+    /// `tokio::net` or a client built on it depends on tokio itself, and needs no runtime. They must not block. In
     /// the interpreter and the test kit each is driven to its end where it is made, without timeouts and pauses; one
     /// that needs tokio's timers or sockets runs there inside `Runtime::enter`.
     ///

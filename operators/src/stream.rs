@@ -152,10 +152,14 @@ pub(crate) fn set_operator<In, Out>(
 /// Adds a node that takes two outputs, whose operator is set later; gives its first output. Outputs of different
 /// topologies are refused.
 pub(crate) fn add_join(left: &Wire, right: &Wire, place: Place) -> Wire {
-    if !Rc::ptr_eq(&left.graph, &right.graph) {
-        left.refuse(&place, "the two streams belong to different topologies");
+    let mut inputs = vec![left.port];
+    if Rc::ptr_eq(&left.graph, &right.graph) {
+        inputs.push(right.port);
+    } else {
+        // A port of the other plan means nothing in this one.
+        left.refuse(&place, "the two streams belong to different topologies; make both from one `Topology`");
     }
-    let node = add_node(&left.graph, place, vec![left.port, right.port]);
+    let node = add_node(&left.graph, place, inputs);
     left.output_of(node, 0)
 }
 

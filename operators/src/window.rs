@@ -68,7 +68,7 @@ pub trait Windows: Clone + Send + Sync + 'static {
 /// Windows that are known from a record's event time alone: they can be kept for late records.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept for late records: what has fired is gone",
-    label = "`allow_late` is for windows that are aligned in time: `tumbling(..)`, `sliding(..)`"
+    label = "`allow_late` is for windows that are known from a record's time: `tumbling(..)`, `sliding(..)`, your own"
 )]
 pub trait AlignedWindows: Windows {}
 

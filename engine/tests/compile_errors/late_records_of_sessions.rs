@@ -1,6 +1,6 @@
 //! Lateness for sessions.
 //~ `Session` cannot be kept for late records: what has fired is gone
-//~ `allow_late` is for windows that are aligned in time: `tumbling(..)`, `sliding(..)`
+//~ `allow_late` is for windows that are known from a record's time: `tumbling(..)`, `sliding(..)`, your own
 use highwater::prelude::*;
 
 fn main() {

@@ -15,7 +15,8 @@ impl<T: 'static, C: Clock> Stream<T, C> {
     /// Sends the records to a sink.
     ///
     /// What is visible there and when depends on the sink; those that stage show a record once its epoch is
-    /// committed, and never twice. The name tells the sinks of a topology apart in errors and on disk.
+    /// committed, and never twice. The name tells the sink apart in errors and on disk; no other sink,
+    /// operator or source of the topology may have it.
     #[track_caller]
     pub fn sink<S: Sink<T>>(self, name: &str, sink: S) {
         let place = here("sink", Some(name));

@@ -40,6 +40,9 @@ impl<T: Data, C: Clock> Stream<T, C> {
     /// Pairs each record with the value that the table has for a key of the record when it arrives, without moving
     /// the record: every worker has every row of the table.
     ///
+    /// The table is not read first: a job begins with an empty one, and a stream that is short beside the table's may
+    /// have passed before its first row is there.
+    ///
     /// For small tables, and streams that are grouped by something else or not at all. Costs the memory of the whole
     /// table once per worker, and sends every change to every worker. As for
     /// [`join_table`](crate::keyed::KeyedStream::join_table), what a record meets depends on how the stream and the

@@ -33,7 +33,8 @@ impl<K: Key, T: Data, C: Clock> KeyedStream<K, T, C> {
     ///
     /// What a record meets depends on how the stream and the table's changes interleave, and may differ from run to
     /// run: a record that is read before the row that it belongs to finds none. Where that must not be, both need
-    /// event time: `join_as_of` is the join that looks a record's row up as of the record's time. A change of the
+    /// event time: `join_as_of` is the join that looks a record's row up as of the record's time. The table is not read
+    /// first. A change of the
     /// table emits nothing; to have results follow the table, join two tables.
     ///
     /// Results have the event time of their record. The watermark is the smaller of the two inputs: a table that

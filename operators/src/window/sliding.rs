@@ -37,9 +37,9 @@ use crate::window::{AlignedWindows, Combinable, Firing, Piece, WindowOperator, W
 /// come. Hence there is no [`fold`](super::WindowedStream::fold).
 ///
 /// Memory: a value for each key and slice that holds records and that an open window needs, two slices per slide at
-/// most; and as much again for partial results while the key is in memory. Only [`apply`](super::WindowedStream::apply),
-/// whose values grow with their records, keeps no partial results; let an [`Aggregate`](crate::aggregate::Aggregate)
-/// of your own keep a value of bounded size. In every epoch all slices of the keys that got a record or fired a window
+/// most; and as much again for partial results while the key is in memory. Only
+/// [`apply`](super::WindowedStream::apply), whose values grow with their records, keeps no partial results; let an
+/// [`Aggregate`](crate::aggregate::Aggregate) of your own keep a value of bounded size. In every epoch all slices of the keys that got a record or fired a window
 /// are written.
 ///
 /// A result costs a bounded number of merges, whatever the size. Only where a record comes behind the watermark, for

@@ -84,8 +84,12 @@ impl<'a, K: Key> States<'a, K> {
         let parts = if ttl.is_some() { &["", ".written", ".timers"][..] } else { &[""] };
         for part in parts.iter().map(|part| format!("{name}{part}")) {
             if let Some(taken) = self.names.replace(part) {
-                let reason =
-                    format!("a second handle would keep its state as `{taken}`; give it another name");
+                let reason = match taken.as_str() {
+                    "timers" => "a handle cannot be called `timers`, where the operator keeps its own; \
+                                 give it another name"
+                        .to_owned(),
+                    _ => format!("a second handle would keep its state as `{taken}`; give it another name"),
+                };
                 return Err(Fault::Failed(reason.into()));
             }
         }
