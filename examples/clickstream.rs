@@ -51,7 +51,7 @@ struct Options {
 const FORMATS: &str = r#"Output, one JSON object a line, times in UTC:
   {"kind":"page_views","url":"/","window_start":"2015-05-17T10:05:00Z","window_end":"2015-05-17T10:06:00Z","count":3}
   {"kind":"active_users","window_start":"2015-05-17T10:05:00Z","window_end":"2015-05-17T10:06:00Z","count":2}
-  {"kind":"session","user":"83.149.9.216","start":"2015-05-17T10:05:03Z","end":"2015-05-17T10:05:57Z","events":23,"pages":2}
+  {"kind":"session","user":"::1","start":"2015-05-17T10:05:03Z","end":"2015-05-17T10:05:57Z","events":23,"pages":2}
   {"kind":"late","line":"..."}                 a request whose window was already closed
   {"kind":"late_for_session","line":"..."}     the same for its session, where the gap is shorter than the window
   {"kind":"bad","line":"...","reason":"..."}   a line that is no request

@@ -10,6 +10,8 @@
 mod build;
 #[path = "differential/case.rs"]
 mod case;
+#[path = "differential/joins.rs"]
+mod joins;
 #[path = "differential/simulate.rs"]
 mod simulate;
 

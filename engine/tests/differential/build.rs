@@ -8,6 +8,7 @@ use highwater::operators::source::{Poll, Polled, Reader, Source};
 use highwater::prelude::*;
 
 use super::case::{Case, Keyed, Keys, Out, Rec, Stage, WindowOf};
+use super::joins::apply_join;
 
 /// How many records the sources may still deliver, all together.
 #[derive(Clone)]
@@ -113,13 +114,13 @@ pub fn build(
 }
 
 /// Everything that goes to the sink, merged without times.
-struct Outs {
+pub struct Outs {
     tag: u8,
     all: Option<Stream<Out, Untimed>>,
 }
 
 impl Outs {
-    fn add(&mut self, stream: Stream<Rec>) {
+    pub fn add(&mut self, stream: Stream<Rec>) {
         let tag = self.tag;
         self.tag += 1;
         let tagged = stream.untimed().map(move |rec| (tag, rec));
@@ -174,21 +175,26 @@ fn apply(stream: Stream<Rec>, stage: Stage, name: &str, outs: &mut Outs) -> Stre
             outs.add(stream.clone());
             stream
         }
-        Stage::Keyed(keys, keyed) => {
-            let group = move |rec: &Rec| match keys {
-                Keys::One => (0, 0),
-                Keys::Number(n) => (0, rec.key % n),
-                Keys::SplitAndNumber(n) => (rec.split, rec.key % n),
-            };
-            apply_keyed(stream.key_by(group), keyed, name, outs)
+        Stage::Keyed(keys, keyed) => apply_keyed(stream.key_by(group(keys)), keyed, name, outs),
+        Stage::Join(keys, join) => {
+            let (left, right) = stream.branch(|rec| rec.value % 2 == 0);
+            apply_join(left.key_by(group(keys)), right.key_by(group(keys)), join, name, outs)
         }
     }
 }
 
-type Group = (u8, u8);
-type Grouped = highwater::operators::keyed::KeyedStream<Group, Rec>;
+fn group(keys: Keys) -> impl Fn(&Rec) -> Group + Send + Sync + 'static {
+    move |rec| match keys {
+        Keys::One => (0, 0),
+        Keys::Number(n) => (0, rec.key % n),
+        Keys::SplitAndNumber(n) => (rec.split, rec.key % n),
+    }
+}
 
-fn rec((split, key): Group, at: i64, value: i64) -> Rec {
+pub type Group = (u8, u8);
+pub type Grouped = highwater::operators::keyed::KeyedStream<Group, Rec>;
+
+pub fn rec((split, key): Group, at: i64, value: i64) -> Rec {
     with_value(Rec { split, key, at, value }, value)
 }
 

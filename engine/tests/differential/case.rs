@@ -101,6 +101,32 @@ pub enum Stage {
     /// The stream so far goes to the sink, too.
     Tap,
     Keyed(Keys, Keyed),
+    /// The records of even value with those of odd value.
+    Join(Keys, Join),
+}
+
+/// How two sides are joined.
+#[derive(Clone, Copy, Debug)]
+pub struct Join {
+    pub kind: JoinKind,
+    pub mode: Mode,
+    pub with_late: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum JoinKind {
+    Interval { lower: i64, upper: i64 },
+    Window { size: u16, offset: u16 },
+    AsOf,
+}
+
+/// Which sides a join keeps.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    Inner,
+    Left,
+    Right,
+    Outer,
 }
 
 /// A topology and its input.
@@ -160,6 +186,17 @@ fn keyed() -> impl Strategy<Value = Keyed> {
     ]
 }
 
+fn join() -> impl Strategy<Value = Join> {
+    let interval = (-40i64..40, 0i64..50);
+    let kind = prop_oneof![
+        3 => interval.prop_map(|(lower, length)| JoinKind::Interval { lower, upper: lower + length }),
+        2 => (1u16..60, 0u16..70).prop_map(|(size, offset)| JoinKind::Window { size, offset }),
+        2 => Just(JoinKind::AsOf),
+    ];
+    let mode = prop_oneof![Just(Mode::Inner), Just(Mode::Left), Just(Mode::Right), Just(Mode::Outer)];
+    (kind, mode, any::<bool>()).prop_map(|(kind, mode, with_late)| Join { kind, mode, with_late })
+}
+
 fn stage() -> impl Strategy<Value = Stage> {
     prop_oneof![
         1 => (2i64..6).prop_map(Stage::Filter),
@@ -173,6 +210,7 @@ fn stage() -> impl Strategy<Value = Stage> {
         1 => (2i64..4).prop_map(Stage::CloneMerge),
         1 => Just(Stage::Tap),
         6 => (keys(), keyed()).prop_map(|(keys, keyed)| Stage::Keyed(keys, keyed)),
+        2 => (keys(), join()).prop_map(|(keys, join)| Stage::Join(keys, join)),
     ]
 }
 
@@ -236,7 +274,7 @@ struct Known {
 
 /// Takes out or replaces the stages whose result the interleaving of splits and workers would decide.
 fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
-    let mut kept = Vec::new();
+    let mut kept: Vec<Stage> = Vec::new();
     for stage in stages {
         match stage {
             Stage::BranchMerge(_) | Stage::CloneMerge(_) => {
@@ -245,10 +283,24 @@ fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
                 kept.push(stage);
             }
             Stage::Keyed(keys, keyed) => kept.extend(legal_keyed(keys, keyed, &mut known)),
+            // A second one would give as many rows as the first, squared.
+            Stage::Join(..) if kept.iter().any(|stage| matches!(stage, Stage::Join(..))) => {}
+            Stage::Join(keys, join) => kept.extend(legal_join(keys, join, &mut known)),
             _ => kept.push(stage),
         }
     }
     kept
+}
+
+fn legal_join(keys: Keys, join: Join, known: &mut Known) -> Option<Stage> {
+    let in_order = known.ordered && (known.late || matches!(keys, Keys::SplitAndNumber(_)));
+    let by_time = known.times_fixed && (!known.late || known.fresh);
+    // Of two versions of one time the one that comes last counts.
+    if !by_time || (matches!(join.kind, JoinKind::AsOf) && !in_order) {
+        return None;
+    }
+    (known.late, known.ordered, known.fresh) = (false, false, false);
+    Some(Stage::Join(keys, join))
 }
 
 fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
