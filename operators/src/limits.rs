@@ -32,3 +32,7 @@ impl Limits {
 /// [`apply`](crate::window::WindowedStream::apply). 100 000: records of a hundred bytes make 10 MB, which one key may
 /// take and one call may work through; all of it is written again in every epoch that adds to it.
 pub const WINDOW_RECORDS: usize = 100_000;
+
+/// How many sliding windows may hold one record: size divided by slide. 100 000: a day that slides by a second has
+/// 86 400; a key with a single record gives as many results.
+pub const WINDOWS_PER_RECORD: i64 = 100_000;

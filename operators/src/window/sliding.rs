@@ -20,6 +20,7 @@ use highwater_state::{Key, TimeRange, Timestamp};
 
 use crate::aggregate::update::Update;
 use crate::data::Data;
+use crate::limits::WINDOWS_PER_RECORD;
 use crate::opening::{NodeOpening, OpenError};
 use crate::window::early::EarlyWindows;
 use crate::window::{AlignedWindows, Combinable, Firing, Piece, WindowOperator, Windows};
@@ -39,8 +40,8 @@ use crate::window::{AlignedWindows, Combinable, Firing, Piece, WindowOperator, W
 /// Memory: a value for each key and slice that holds records and that an open window needs, two slices per slide at
 /// most; and as much again for partial results while the key is in memory. Only
 /// [`apply`](super::WindowedStream::apply), whose values grow with their records, keeps no partial results; let an
-/// [`Aggregate`](crate::aggregate::Aggregate) of your own keep a value of bounded size. In every epoch all slices of the keys that got a record or fired a window
-/// are written.
+/// [`Aggregate`](crate::aggregate::Aggregate) of your own keep a value of bounded size. In every epoch all slices of
+/// the keys that got a record or fired a window are written.
 ///
 /// A result costs a bounded number of merges, whatever the size. Only where a record comes behind the watermark, for
 /// windows that are still open, its key's next window is merged from all of its slices; and a late record that is
@@ -96,6 +97,13 @@ impl Windows for Sliding {
             if millis == 0 {
                 return Err(format!("a sliding window needs a {what} of at least one millisecond"));
             }
+        }
+        let windows = self.size_millis.div_euclid(self.slide_millis);
+        if windows > WINDOWS_PER_RECORD {
+            return Err(format!(
+                "each record would be in {windows} sliding windows, and in each result of them; at most \
+                    {WINDOWS_PER_RECORD} are possible: choose a larger slide or a smaller size"
+            ));
         }
         Ok(())
     }

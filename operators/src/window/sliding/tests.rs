@@ -240,6 +240,7 @@ fn a_size_a_slide_or_a_time_between_early_results_of_zero_is_refused() {
     let (zero, one) = (Duration::from_micros(999), Duration::from_millis(1));
     assert!(refusal(sliding(zero, one), None).contains("a size of at least one millisecond"));
     assert!(refusal(sliding(one, zero), None).contains("a slide of at least one millisecond"));
+    assert!(refusal(sliding(Duration::MAX, one), None).contains("at most 100000 are possible"));
     let early = refusal(sliding(one, one), Some(zero));
     assert!(early.contains("emit_early") && early.contains("at least one millisecond"), "{early}");
 }
