@@ -35,13 +35,13 @@ fn updates(dice: &mut Dice, splits: usize, most: usize) -> Vec<Vec<Update>> {
 
 /// Questions for random keys, some of which are in no table.
 fn asks(dice: &mut Dice, splits: usize, most: usize) -> Vec<Vec<Ask>> {
-    let mut of = |split| {
+    let of = |split| {
         (0..most)
             .map(move |number| (split, number))
             .map(|(split, number)| (split, number, dice.roll(usize::from(KEYS) + 5) as u16))
             .collect()
     };
-    (0..splits).map(|split| of(split)).collect()
+    (0..splits).map(of).collect()
 }
 
 fn table_of(updates: &[Vec<Update>]) -> BTreeMap<u16, u32> {
@@ -283,7 +283,7 @@ fn a_job_that_is_restarted_on_other_workers_has_the_broadcast_table_on_all_of_th
         wait_for(&running, "join_broadcast", 8 * u64::from(KEYS));
         let changes = (0..KEYS).filter(|key| (usize::from(*key) + round).is_multiple_of(3));
         let changes: Vec<Update> = changes
-            .map(|key| (key, (key % 2 == 0 || rows.get(&key).is_none()).then_some(round as u32)))
+            .map(|key| (key, (key % 2 == 0 || !rows.contains_key(&key)).then_some(round as u32)))
             .collect();
         for &(key, value) in &changes {
             updates.put(usize::from(key) % 3, [(key, value)]);

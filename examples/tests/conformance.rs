@@ -23,10 +23,8 @@ fn told_of(file: &Path) -> Vec<Vec<Value>> {
         Some(workers) => program().with(["--workers", workers]).succeeds(),
         None => program().succeeds(),
     });
-    let lines = |out: &[u8]| {
-        let lines = text(out).lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
-        lines
-    };
+    let lines =
+        |out: &[u8]| text(out).lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
     runs.iter().map(|run| lines(&run.stdout)).collect()
 }
 

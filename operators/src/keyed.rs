@@ -1,7 +1,9 @@
 //! The second noun, [`KeyedStream`], and its verbs: what is kept per key.
 
 mod dedup;
+mod filter;
 mod key_by;
+mod map_values;
 pub mod process;
 mod running;
 mod sorted;
@@ -19,7 +21,8 @@ use crate::stream::{EventTime, Wire};
 /// come from several. [`sorted`](KeyedStream::sorted) puts them in the order of event time.
 ///
 /// Cloning a keyed stream lets several verbs take it: records move to the worker of their key once, and are cloned
-/// there for all verbs but one. Verbs that look at one record at a time stand before `key_by`, or behind
+/// there for all verbs but one. Other verbs that look at one record at a time than [`filter`](KeyedStream::filter) and
+/// [`map_values`](KeyedStream::map_values) stand before `key_by`, or behind
 /// [`values`](KeyedStream::values) or [`entries`](KeyedStream::entries), and so does `sink`.
 ///
 /// ```

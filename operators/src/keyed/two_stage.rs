@@ -2,8 +2,8 @@
 //!
 //! A key that holds most of the records loads one worker with them. Here the worker that reads them adds them up, batch
 //! by batch: what crosses is one part per key, window and batch. It keeps nothing from one batch to the next, so that
-//! there is no second state, nothing to restore, and no delay. [`Combine`] does it, in front of the same operators that
-//! aggregate without it; they then add parts as well as records ([`Merging`]).
+//! there is no second state, nothing to restore, and no delay. `Combine` does it, in front of the same operators that
+//! aggregate without it; they then add parts as well as records (`Merging`).
 //!
 //! The exchange stands on the output of the combining node instead of that of `key_by`. Where nothing crosses, on one
 //! worker, records are passed on as they come.
