@@ -342,6 +342,58 @@ fn a_record_that_comes_back_on_another_worker_holds_up_no_split() {
 }
 
 #[test]
+fn a_record_that_comes_back_on_another_worker_ends_no_split_that_is_read_on() {
+    // Behind an exchange every worker hears what each of the others says of a split.
+    for workers in [[1, 2], [2, 1], [1, 3], [3, 2]] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let found = Memory::sink();
+        let held = Arc::new(AtomicBool::new(true));
+        let asked = Arc::new(AtomicU64::new(0));
+        let job = |workers, numbers: &Numbers| {
+            let (held, asked) = (Arc::clone(&held), Arc::clone(&asked));
+            let hold = move |number| {
+                let held = Arc::clone(&held);
+                asked.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    while number > 20 && held.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    // One split is read on when the other has ended.
+                    tokio::time::sleep(Duration::from_millis(number % 2 * 3)).await;
+                    Ok::<_, Cause>(number)
+                }
+            };
+            let topology = Topology::new("exchanged");
+            let keyed = topology
+                .source("numbers", numbers.clone())
+                .map_async("hold", hold)
+                .in_flight(4)
+                .or_fail()
+                .key_by(|_| ())
+                .values()
+                .event_time(|number| Timestamp::from_millis(*number as i64), Duration::from_secs(1))
+                .key_by(|_| ());
+            let (windows, late) = keyed.window(tumbling(Duration::from_millis(10))).with_late();
+            let counts = windows.count("counts").map(|counted| counted.value);
+            counts.merge(late.map(|_| 0)).sink("windows", found.clone());
+            Job::new(topology).workers(workers).state(directory.path()).memory(64 << 20)
+        };
+        let running = job(workers[0], &Numbers::new(2, 60))
+            .epoch_interval(Duration::from_millis(10))
+            .start()
+            .expect("starts");
+        wait_until("nothing is asked", || asked.load(Ordering::SeqCst) > 13);
+        running.stop();
+        running.wait().expect("stops");
+        held.store(false, Ordering::SeqCst);
+        let numbers = Numbers::new(2, 200);
+        numbers.end();
+        assert!(job(workers[1], &numbers).run().expect("runs").finished);
+        assert_eq!(found.take(), [10; 20], "nothing is late: {workers:?}");
+    }
+}
+
+#[test]
 fn a_service_that_fails_is_asked_again_and_then_the_job_says_where_it_failed() {
     for workers in [1, 2] {
         let tried = Arc::new(AtomicU64::new(0));

@@ -132,9 +132,13 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
     }
 
     fn step_signals(&mut self, context: &mut StepContext<'_>) -> Result<bool, Fault> {
+        // Not asked a second time before a batch is taken: another worker may make room in between, and the operator
+        // would meet the batch with an old clock.
+        if !self.out.has_room() {
+            return Ok(false);
+        }
         // Nothing follows the end, also where the clock goes on until the last epoch is committed.
-        let clocked = !self.ended && self.out.has_room();
-        let mut moved = clocked && self.operator.on_clock(context.now, &mut self.out)?;
+        let mut moved = !self.ended && self.operator.on_clock(context.now, &mut self.out)?;
         for _ in 0..SIGNALS_PER_STEP {
             if !self.out.has_room() {
                 break;

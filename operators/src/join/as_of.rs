@@ -47,7 +47,8 @@ impl<K, L: Data, C> KeyedStream<K, L, C> {
     /// watermark has not passed; and per key the versions that the watermark had not passed when the last of them came,
     /// with the one before them. A key's last version stays for ever, because it may be asked for at any time to come:
     /// there is a row for every key that the right side ever had. All of it is in the shared table budget, and on disk
-    /// beyond it.
+    /// beyond it; and the keys that have no version until the epoch ends in which they were answered. A name that was
+    /// that of a join by interval or window is refused at the start.
     ///
     /// ```
     /// # use highwater_operators::testkit::timed_output_of;
@@ -129,8 +130,9 @@ struct AsOf<K, L, R, O> {
 
 impl<K: Key, L: Persist + Clone, R: Persist + Clone, O: Data> AsOf<K, L, R, O> {
     fn open(answer: fn(L, Option<R>) -> Option<O>, opening: &NodeOpening<'_>) -> Result<Self, OpenError> {
-        let versions = opening.store::<K, Vec<Version<R>>>(Some("versions"), Family::Values)?;
-        let waiting = opening.store::<K, Vec<L>>(Some("waiting"), Family::Windows)?;
+        // Under the names that other joins use too, so that a join which has become another is refused.
+        let versions = opening.store::<K, Vec<Version<R>>>(Some("right"), Family::Values)?;
+        let waiting = opening.store_filed::<K, Vec<L>>(Some("left"), Family::Windows, " as of")?;
         Ok(AsOf {
             answer,
             versions: Table::open(versions, opening.committed())?,
@@ -191,6 +193,11 @@ impl<K: Key, L: Persist + Clone, R: Persist + Clone, O: Data> AsOf<K, L, R, O> {
             let mut slots = self.slots.iter();
             while let Some(((key, records), &slot)) = self.due.last_mut().zip(slots.next()) {
                 let hash = key_hash(key);
+                if self.versions.value(slot).is_none() {
+                    // A row that is dirty and absent is let go at the epoch's end; otherwise keys without versions
+                    // would stay in memory for ever, where state is kept in memory only.
+                    self.versions.value_mut(slot);
+                }
                 let versions = self.versions.value(slot).map_or(&[][..], Vec::as_slice);
                 let valid = versions.partition_point(|version| version.time <= self.due_at);
                 let version = valid.checked_sub(1).map(|at| &versions[at].record);

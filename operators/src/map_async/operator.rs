@@ -152,7 +152,7 @@ pub(crate) struct MapAsync<F: Form<T, U>, T, U> {
     wake: Timestamp,
     /// The last watermark of the input.
     watermark: Timestamp,
-    /// Splits that are read by another worker now, with how many of their records are kept here.
+    /// What stands for splits that another worker reads now, with how many of their records are kept here.
     foreign: BTreeMap<SplitId, usize>,
     skipped: Arc<AtomicU64>,
     place: String,
@@ -190,22 +190,31 @@ where
             place: opening.place().to_string(),
         };
         let heard_of = opening.splits_heard_of(&opening.graph.origins_above(opening.number));
-        opened.take_kept(&heard_of.into_iter().collect())?;
+        let own = SplitId { source: opening.number as u32, index: opening.worker.worker as u32 };
+        opened.take_kept(&heard_of.into_iter().collect(), own)?;
         Ok(opened)
     }
 
     /// Lines up what was kept, each record behind the watermark that it met.
-    fn take_kept(&mut self, heard_of: &BTreeSet<SplitId>) -> Result<(), OpenError> {
+    ///
+    /// Records of a split that another worker reads now go on as those of a split of their own, which ends with them:
+    /// behind an exchange, the end of the split that they are from would be taken for that of all its records. `own` is
+    /// the first name of such splits.
+    fn take_kept(&mut self, heard_of: &BTreeSet<SplitId>, own: SplitId) -> Result<(), OpenError> {
+        let mut names: BTreeMap<SplitId, SplitId> = BTreeMap::new();
         let kept = self.rows.load::<F::Key, T>()?;
         // With another number of workers, some are another worker's, which knew another watermark.
         let same_workers = kept.iter().all(|(_, kept)| kept.workers == self.workers);
-        for (row, kept) in kept {
+        for (row, mut kept) in kept {
             if same_workers {
                 self.rise(kept.met);
             }
             let split = split_of(&kept);
             if kept.time.is_none() && !heard_of.contains(&split) {
-                *self.foreign.entry(split).or_default() += 1;
+                let index = own.index + names.len() as u32 * self.workers;
+                let name = *names.entry(split).or_insert(SplitId { index, ..own });
+                kept.split = (name.source, name.index);
+                *self.foreign.entry(name).or_default() += 1;
             }
             let lane = self.lane(&kept.key);
             let entry = Entry { kept, row, written: true, attempts: 0, stage: Stage::Waiting };
@@ -383,7 +392,7 @@ where
         if written {
             self.rows.leave(row);
         }
-        // Its own worker reads the split, and this one never will: nothing here is to wait for it.
+        // Nothing more comes of such a split: nothing here is to wait for it.
         if let Some(left) = self.foreign.get_mut(&split).filter(|_| time.is_none()) {
             *left -= 1;
             if *left == 0 {
