@@ -97,6 +97,13 @@ pub trait Aggregate<T>: Send + Sync + 'static {
     /// The value of the records so far; called with at least one record added.
     fn finish(&self, kept: &Self::Acc) -> Self::Out;
 
+    /// Whether what is kept stays small however many records there are. Where it does not, sliding windows keep few
+    /// partial results, and merge more slices for each result instead: together, a partial result for each slice would
+    /// be many times as large as what is kept of the records.
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
     /// Why this aggregate cannot be, if it cannot; said when the topology is built.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! `distinct`: how many different values there are, exactly.
 //!
 //! Memory: every different value, for each key and window, as a set in order, so that its encoded form is one; and
-//! the whole set is encoded anew in every epoch in which a value comes. `distinct_approx` costs a bounded amount.
+//! the whole set is encoded anew in every epoch in which a value comes. As sets grow, sliding windows keep few
+//! partial results of them. `distinct_approx` costs a bounded amount.
 
 use std::collections::BTreeSet;
 
@@ -36,6 +37,9 @@ where
     }
     fn finish(&self, kept: &BTreeSet<V>) -> u64 {
         kept.len() as u64
+    }
+    fn is_bounded(&self) -> bool {
+        false
     }
 }
 

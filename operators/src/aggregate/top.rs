@@ -63,7 +63,8 @@ where
         }
     }
     fn finish(&self, kept: &Vec<N>) -> Vec<N> {
-        kept.clone()
+        // More than are wanted are kept if the topology was changed to want fewer.
+        kept.iter().take(self.most).cloned().collect()
     }
     fn check(&self) -> Result<(), String> {
         check_most("top", self.most)
@@ -113,7 +114,7 @@ where
         later.into_iter().for_each(|value| insert(kept, self.most, value, precedes));
     }
     fn finish(&self, kept: &Self::Acc) -> Vec<(N, V)> {
-        kept.iter().map(|(by, _, of)| (by.clone(), of.clone())).collect()
+        kept.iter().take(self.most).map(|(by, _, of)| (by.clone(), of.clone())).collect()
     }
     fn check(&self) -> Result<(), String> {
         check_most("top_by", self.most)
@@ -156,6 +157,16 @@ mod tests {
         assert_eq!(top.finish(&kept), [f64::INFINITY, 1.0, f64::NEG_INFINITY]);
         let kept = kept_of(&top, &[(f64::NAN, 0)]);
         assert!(top.finish(&kept)[0].is_nan());
+    }
+
+    #[test]
+    fn fewer_are_given_at_once_where_more_were_kept_by_an_earlier_run() {
+        let a = Agg::<u8>::default();
+        let both = |most| (a.top(most, |n| *n), a.top_by(most, |n| *n, |n| *n));
+        let mut kept = kept_of(&both(3), &[(5, 0), (7, 0), (6, 0)]);
+        let fewer = both(2);
+        fewer.add(&mut kept, &1, Timestamp::MIN);
+        assert_eq!(fewer.finish(&kept), (vec![7, 6], vec![(7, 7), (6, 6)]));
     }
 
     #[test]

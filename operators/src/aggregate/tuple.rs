@@ -22,6 +22,9 @@ macro_rules! tuples {
             fn finish(&self, kept: &Self::Acc) -> Self::Out {
                 ($(self.$index.finish(&kept.$index),)+)
             }
+            fn is_bounded(&self) -> bool {
+                $(self.$index.is_bounded())&&+
+            }
             fn check(&self) -> Result<(), String> {
                 $(self.$index.check()?;)+
                 Ok(())

@@ -8,6 +8,17 @@ use highwater_state::{Persist, Timestamp};
 use crate::aggregate::Aggregate;
 use crate::data::Data;
 
+/// How many partial results may be kept of values that are merged over and over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partials {
+    /// All: what is kept stays small however many records there are.
+    All,
+    /// The square root of their number: what is kept grows, and less than the work of making it anew.
+    Few,
+    /// None: what is kept are the records themselves.
+    None,
+}
+
 /// How records change what is kept of them, and what that is to the user.
 pub trait Update<T>: Send + Sync + 'static {
     /// What is kept.
@@ -39,9 +50,9 @@ pub trait Update<T>: Send + Sync + 'static {
         self.value(&kept)
     }
 
-    /// Whether what is kept stays small however many records there are, so that parts of it may be kept as well.
-    fn is_bounded(&self) -> bool {
-        true
+    /// How many of the values that are merged on the way to a result may be kept as well.
+    fn partials(&self) -> Partials {
+        Partials::All
     }
 
     /// Why it cannot be, if it cannot.
@@ -172,6 +183,9 @@ impl<T: 'static, A: Aggregate<T>> Update<T> for Aggregating<A> {
     }
     fn value(&self, kept: &A::Acc) -> A::Out {
         self.0.finish(kept)
+    }
+    fn partials(&self) -> Partials {
+        if self.0.is_bounded() { Partials::All } else { Partials::Few }
     }
     fn check(&self) -> Result<(), String> {
         self.0.check()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use highwater_state::{Key, Persist, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::update::Update;
+use crate::aggregate::update::{Partials, Update};
 use crate::batch::Batch;
 use crate::data::{Data, HasEventTime};
 use crate::limits::WINDOW_RECORDS;
@@ -133,8 +133,8 @@ impl<T: Persist + Clone> Update<T> for Collecting {
         kept
     }
 
-    fn is_bounded(&self) -> bool {
-        false
+    fn partials(&self) -> Partials {
+        Partials::None
     }
 }
 

@@ -10,6 +10,7 @@
 //! sessions of a key are open at once depends on how far the watermark lags behind, not on how long the key has been
 //! there; a row is written as a whole in every epoch that changes it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,12 +70,12 @@ impl Session {
     }
 
     /// Which of a key's open sessions a record with this time joins; if none, an empty range where it belongs.
-    fn joined<A>(&self, open: &[OpenSession<A>], time: Timestamp) -> Range<usize> {
+    fn joined<A>(&self, open: &VecDeque<OpenSession<A>>, time: Timestamp) -> Range<usize> {
         let from = open.partition_point(|session| self.end(session.last) < time);
-        let behind = open[from..].partition_point(|session| {
+        let begins_in_time = |session: &&OpenSession<A>| {
             session.first.as_millis().saturating_sub(self.gap_millis) <= time.as_millis()
-        });
-        from..from + behind
+        };
+        from..from + open.range(from..).take_while(begins_in_time).count()
     }
 }
 
@@ -92,11 +93,11 @@ impl Windows for Session {
         _: &Firing,
         opening: &mut NodeOpening<'_>,
     ) -> Result<WindowOperator<K, T, U::Value>, OpenError> {
-        let sessions = opening.store::<K, Vec<OpenSession<U::Kept>>>(None, Family::Values)?;
+        let sessions = opening.store::<K, VecDeque<OpenSession<U::Kept>>>(None, Family::Values)?;
         let timers = opening.store::<K, ()>(Some("timers"), Family::Timers)?;
         Ok(Box::new(Sessions {
             windows: *self,
-            sessions: Table::<K, Vec<OpenSession<U::Kept>>>::open(sessions, opening.committed())?,
+            sessions: Table::<K, VecDeque<OpenSession<U::Kept>>>::open(sessions, opening.committed())?,
             timers: Panes::<K, ()>::open(timers, opening.committed())?,
             watermark: KeptWatermark::open(opening)?,
             update: Arc::clone(update),
@@ -120,7 +121,7 @@ struct OpenSession<A> {
 
 struct Sessions<K, A, U> {
     windows: Session,
-    sessions: Table<K, Vec<OpenSession<A>>>,
+    sessions: Table<K, VecDeque<OpenSession<A>>>,
     timers: Panes<K, ()>,
     watermark: KeptWatermark,
     update: Arc<U>,
@@ -136,7 +137,7 @@ struct Sessions<K, A, U> {
 /// Adds a record to the sessions of its key that it joins, which become one.
 fn add<T, U: Update<T>>(
     update: &U,
-    open: &mut Vec<OpenSession<U::Kept>>,
+    open: &mut VecDeque<OpenSession<U::Kept>>,
     joined: Range<usize>,
     record: T,
     time: Timestamp,
@@ -144,22 +145,19 @@ fn add<T, U: Update<T>>(
     if joined.is_empty() {
         open.insert(joined.start, OpenSession { first: time, last: time, kept: None });
     }
-    let (before, behind) = open.split_at_mut(joined.start + 1);
-    let session = &mut before[joined.start];
+    let session = &mut open[joined.start];
     session.first = session.first.min(time);
     session.last = session.last.max(time);
     update.add(&mut session.kept, record, time);
-    if joined.len() < 2 {
-        return;
-    }
-    for later in &mut behind[..joined.len() - 1] {
+    for _ in 1..joined.len() {
+        let Some(later) = open.remove(joined.start + 1) else { return };
+        let session = &mut open[joined.start];
         session.last = session.last.max(later.last);
-        match (&mut session.kept, later.kept.take()) {
+        match (&mut session.kept, later.kept) {
             (Some(kept), Some(later)) => update.merge(kept, later),
             (kept, later) => *kept = kept.take().or(later),
         }
     }
-    open.drain(joined.start + 1..joined.end);
 }
 
 impl<K: Key, A: Persist + Clone, U> Sessions<K, A, U> {
@@ -229,9 +227,10 @@ where
         let watermark = self.watermark.get();
         for (index, (value, time)) in records.values.into_iter().zip(records.times).enumerate() {
             let slot = self.slots[index];
-            let open = self.sessions.value(slot).map_or(&[][..], Vec::as_slice);
-            let joined = self.windows.joined(open, time);
-            let last = open[joined.clone()].last().map_or(time, |session| session.last.max(time));
+            let open = self.sessions.value(slot);
+            let joined = open.map_or(0..0, |open| self.windows.joined(open, time));
+            let last = open.and_then(|open| open.range(joined.clone()).next_back());
+            let last = last.map_or(time, |session| session.last.max(time));
             let end = self.windows.end(last);
             if end <= watermark {
                 out.1.push(value, time);

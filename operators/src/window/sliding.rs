@@ -38,12 +38,15 @@ use crate::window::{AlignedWindows, Combinable, Firing, Piece, WindowOperator, W
 /// come. Hence there is no [`fold`](super::WindowedStream::fold).
 ///
 /// Memory: a value for each key and slice that holds records and that an open window needs, two slices per slide at
-/// most; and as much again for partial results while the key is in memory. Only
-/// [`apply`](super::WindowedStream::apply), whose values grow with their records, keeps no partial results; let an
-/// [`Aggregate`](crate::aggregate::Aggregate) of your own keep a value of bounded size. In every epoch all slices of
+/// most; and as much again for partial results while the key is in memory. Of values that grow with their records,
+/// such as those of [`distinct`](crate::aggregate::Agg::distinct), few partial results are kept, as many as the square
+/// root of the number of slices, and of [`apply`](super::WindowedStream::apply) none; an
+/// [`Aggregate`](crate::aggregate::Aggregate) of your own says with
+/// [`is_bounded`](crate::aggregate::Aggregate::is_bounded) whether it keeps such a value. In every epoch all slices of
 /// the keys that got a record or fired a window are written.
 ///
-/// A result costs a bounded number of merges, whatever the size. Only where a record comes behind the watermark, for
+/// A result costs a bounded number of merges, whatever the size; of values that grow, about as many as the square root
+/// of the number of slices, and of `apply` one for each. Only where a record comes behind the watermark, for
 /// windows that are still open, its key's next window is merged from all of its slices; and a late record that is
 /// allowed updates every window that has fired and holds it.
 ///

@@ -17,7 +17,7 @@ use crate::window::{
 /// Windows of one size, one after the other.
 ///
 /// They are half-open, `[start, start + size)`, and aligned to 1970 plus the offset, not to the first record;
-/// before 1970 too.
+/// before 1970 too. The last one that can be named holds the end of time as well.
 ///
 /// ```
 /// # use highwater_operators::testkit::timed_output_of;
@@ -79,7 +79,9 @@ impl Tumbling {
 impl Pieces for Tumbling {
     #[inline]
     fn window_of(&self, time: Timestamp) -> TimeRange {
-        let millis = time.as_millis();
+        // A window that starts with the last point in time could not be told from the one that ends there: it is a
+        // part of that.
+        let millis = time.as_millis().min(i64::MAX - 1);
         let into = self.since_start(millis);
         let start = millis.saturating_sub(into);
         // From `millis`, because a start that has been cut off at the beginning of time must not move the end.
@@ -144,6 +146,16 @@ mod tests {
                 prop_assert_eq!(window.end.as_millis() - window.start.as_millis(), size as i64);
             }
         }
+    }
+
+    #[test]
+    fn the_last_window_that_can_be_named_holds_the_end_of_time() {
+        let windows = tumbling(Duration::from_millis(10)).offset(Duration::from_millis(7));
+        let last = TimeRange { start: Timestamp::from_millis(i64::MAX - 10), end: Timestamp::MAX };
+        for time in [i64::MAX - 10, i64::MAX - 1, i64::MAX] {
+            assert_eq!(windows.window_of(Timestamp::from_millis(time)), last, "{time}");
+        }
+        assert_eq!(windows.window_ending(Timestamp::MAX), last);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use highwater_state::hash::with_time;
 use highwater_state::{Delta, Epoch, Key, Timestamp};
 
 use super::fence::Fence;
-use crate::aggregate::update::Update;
+use crate::aggregate::update::{Partials, Update};
 use crate::batch::{Batch, KeyedBatch};
 use crate::data::Data;
 use crate::operator::{Fault, Operator, Progress};
@@ -67,8 +67,8 @@ impl<T: Data, U: Update<T>> Update<Combined<T, U::Kept>> for Merging<U> {
     fn last_value(&self, kept: U::Kept) -> U::Value {
         self.0.last_value(kept)
     }
-    fn is_bounded(&self) -> bool {
-        self.0.is_bounded()
+    fn partials(&self) -> Partials {
+        self.0.partials()
     }
 }
 

@@ -6,18 +6,24 @@
 //! reach them. When the older part has run out, it is made anew of the slices of the newer. A slice is merged once in
 //! each part, and a window merges the two.
 //!
+//! Where values grow with what is merged in them, the older part holds few of them, evenly spread; a window then merges
+//! the slices before the first that it finds. Both their number and the merges are the square root of what they were.
+//!
 //! It is a cache: what it holds can be made anew of the slices, and must be when one of them changes. It does not
-//! survive a restart. Memory: a value for each slice of the older part.
+//! survive a restart. Memory: a value for each slice of the older part, or for as many as the square root of their
+//! number.
 
 use std::collections::VecDeque;
 
 use highwater_state::Timestamp;
 
 use super::slices::{Slice, count_before};
+use crate::aggregate::update::Partials;
 
 /// What is merged of the slices of the window that fired last.
 pub(super) struct Queue<A> {
-    /// The older part, the newest slice first: its start, and what it and all that are newer give.
+    /// The older part, the newest slice first: its start, and what it and all that are newer give; of all slices, or of
+    /// some.
     older: Vec<(Timestamp, A)>,
     /// The newer part: the start of its first slice, and what all give.
     newer: Option<(Timestamp, A)>,
@@ -38,17 +44,26 @@ impl<A: Clone> Queue<A> {
         &mut self,
         slices: &VecDeque<Slice<A>>,
         (from, until): (i128, i128),
+        partials: Partials,
         merge: impl Fn(&mut A, A),
     ) -> Option<A> {
         let is_old = |start: Timestamp| i128::from(start.as_millis()) < from;
         while self.older.pop_if(|(start, _)| is_old(*start)).is_some() {}
         if self.newer.take_if(|(start, _)| is_old(*start)).is_some() {
-            for (start, kept) in between(slices, from, self.until).rev() {
+            let every = match partials {
+                Partials::Few => between(slices, from, self.until).count().isqrt().max(1),
+                Partials::All | Partials::None => 1,
+            };
+            let mut newer: Option<A> = None;
+            for (number, (start, kept)) in between(slices, from, self.until).rev().enumerate() {
                 let mut kept = kept.clone();
-                if let Some((_, newer)) = self.older.last() {
-                    merge(&mut kept, newer.clone());
+                if let Some(newer) = newer {
+                    merge(&mut kept, newer);
                 }
-                self.older.push((start, kept));
+                if number % every == 0 {
+                    self.older.push((start, kept.clone()));
+                }
+                newer = Some(kept);
             }
         }
         for (start, kept) in between(slices, from.max(self.until), until) {
@@ -58,13 +73,19 @@ impl<A: Clone> Queue<A> {
             }
         }
         (self.from, self.until) = (from, until);
-        let newer = self.newer.as_ref().map(|(_, newer)| newer.clone());
-        let Some((_, older)) = self.older.last() else { return newer };
-        let mut kept = older.clone();
-        if let Some(newer) = newer {
-            merge(&mut kept, newer);
+        let parts = [self.older.last(), self.newer.as_ref()].into_iter().flatten();
+        let mut merged: Option<A> = None;
+        let mut add = |part: &A| match &mut merged {
+            Some(merged) => merge(merged, part.clone()),
+            None => merged = Some(part.clone()),
+        };
+        if partials == Partials::Few {
+            // Those before the first of which the older part says what they give.
+            let first = parts.clone().next().map_or(until, |(start, _)| start.as_millis().into());
+            between(slices, from, first).for_each(|(_, kept)| add(kept));
         }
-        Some(kept)
+        parts.for_each(|(_, part)| add(part));
+        merged
     }
 
     /// Forgets everything if the slice is part of it.
@@ -118,6 +139,7 @@ mod tests {
             starts in prop::collection::btree_set(-60i64..60, 0..40),
             size in 1i64..30,
             steps in prop::collection::vec((1i64..20, -65i64..65), 1..30),
+            partials in prop::sample::select(vec![Partials::All, Partials::Few]),
         ) {
             let mut starts: Vec<i64> = starts.into_iter().collect();
             let mut queue = Queue::default();
@@ -125,7 +147,7 @@ mod tests {
             for (step, new) in steps {
                 from += step;
                 let window = (i128::from(from), i128::from(from + size));
-                let found = queue.window(&slices(&starts), window, |kept, later| kept.push_str(&later));
+                let found = queue.window(&slices(&starts), window, partials, |kept, later| kept.push_str(&later));
                 prop_assert_eq!(found, expected(&starts, from, from + size));
                 if let Err(at) = starts.binary_search(&new) {
                     starts.insert(at, new);
@@ -143,7 +165,8 @@ mod tests {
             let (mut queue, merges) = (Queue::default(), Cell::new(0));
             let windows = 10_000i128;
             for end in 1..=windows {
-                queue.window(&slices, (end - size, end), |_, _| merges.set(merges.get() + 1));
+                let merge = |_: &mut String, _| merges.set(merges.get() + 1);
+                queue.window(&slices, (end - size, end), Partials::All, merge);
             }
             assert!(merges.get() <= 3 * windows, "{} merges at size {size}", merges.get());
         }

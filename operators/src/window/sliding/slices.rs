@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::queue::Queue;
 use super::{Grid, Span, timestamp};
-use crate::aggregate::update::Update;
+use crate::aggregate::update::{Partials, Update};
 
 /// A slice of a key that holds records.
 #[derive(Serialize, Deserialize)]
@@ -85,10 +85,11 @@ impl<A: Clone> Slices<A> {
         end: i128,
         queue: &mut Queue<A>,
     ) -> Option<A> {
-        if !update.is_bounded() {
+        let partials = update.partials();
+        if partials == Partials::None {
             *queue = Queue::default();
         }
-        queue.window(&self.slices, (end - grid.size, end), |kept, later| update.merge(kept, later))
+        queue.window(&self.slices, (end - grid.size, end), partials, |kept, later| update.merge(kept, later))
     }
 
     /// As [`merged`](Slices::merged), with what windows of earlier ends have left.
@@ -100,7 +101,7 @@ impl<A: Clone> Slices<A> {
     ) -> Option<A> {
         let mut queue = std::mem::take(&mut self.queue);
         let merged = self.merged(update, grid, end, &mut queue);
-        if update.is_bounded() {
+        if update.partials() != Partials::None {
             self.queue = queue;
         }
         merged

@@ -8,7 +8,7 @@ use super::*;
 use crate::interpret::interpret;
 use crate::memory::Memory;
 use crate::stream::Stream;
-use crate::testkit::{Harness, at};
+use crate::testkit::{Harness, at, batched_output_of};
 use crate::topology::Topology;
 use crate::window::model::{Shape, early_are_parts, ids, not_early};
 use crate::window::replay::{Rec, Seen, in_batches, in_epochs, record_by_record, recs, sort};
@@ -220,6 +220,49 @@ fn a_function_sees_the_records_of_each_window() {
     harness.watermark(Timestamp::MAX);
     let found: Vec<_> = harness.take().into_iter().map(|(letters, _)| letters).collect();
     assert_eq!(found, ["a", "abd", "bdc", "c"]);
+}
+
+/// A value that is counted while it lives.
+#[derive(PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+struct Living(u64);
+
+thread_local! {
+    /// How many live, and how many there were at most.
+    static LIVING: std::cell::Cell<(i64, i64)> = const { std::cell::Cell::new((0, 0)) };
+}
+
+impl Living {
+    fn new(number: u64) -> Self {
+        let (living, most) = LIVING.get();
+        LIVING.set((living + 1, most.max(living + 1)));
+        Living(number)
+    }
+}
+
+impl Clone for Living {
+    fn clone(&self) -> Self {
+        Living::new(self.0)
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        let (living, most) = LIVING.get();
+        LIVING.set((living - 1, most));
+    }
+}
+
+#[test]
+fn distinct_values_are_not_kept_again_for_every_slice() {
+    let records = (0..3000).map(|number| (number, number as u64));
+    let counts = batched_output_of(records, Duration::ZERO, |records| {
+        let windows = records.key_by(|_: &u64| ()).window(sliding(millis(1000), millis(10)));
+        let counts = windows.aggregate("counts", |a| (a.count(), a.distinct(|number| Living::new(*number))));
+        counts.map(|counted| counted.value)
+    });
+    assert_eq!(counts[150], (1509, (1000, 1000)));
+    let (_, most) = LIVING.get();
+    assert!(most < 20_000, "{most} values are kept for windows of 1000");
 }
 
 /// Why windows are refused when the topology is checked.
