@@ -170,7 +170,8 @@ impl Coordinator {
     }
 
     fn is_to_be_divided(&self) -> bool {
-        let called_back = self.parts.shared && self.parts.decider.as_ref().is_some_and(|it| it.is_called_back());
+        let called_back =
+            self.parts.shared && self.parts.decider.as_ref().is_some_and(|it| it.is_called_back());
         called_back || self.new_splits.load(Ordering::Relaxed)
     }
 
@@ -191,14 +192,7 @@ impl Coordinator {
         self.marker.epoch = ending.epoch;
         let finished = ending.end == End::Finished;
         let mut committing = watched(&parts.watch, Step::Gather, || {
-            Committing::gather(
-                parts,
-                &self.catalog,
-                self.marker,
-                contributions,
-                finished,
-                &mut self.receipts,
-            )
+            Committing::gather(parts, &self.catalog, self.marker, contributions, finished, &mut self.receipts)
         })?;
         while !committing.is_done() {
             committing.step(parts)?;
