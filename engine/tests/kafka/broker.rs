@@ -86,6 +86,11 @@ impl Broker {
         self.settings().create().expect("a client")
     }
 
+    /// A name that no other test program uses on this broker.
+    pub fn name(&self, of: &str) -> String {
+        format!("{of}-{}", std::process::id())
+    }
+
     pub fn create(&self, topic: &str) {
         self.create_with(topic, PARTITIONS);
     }
@@ -128,7 +133,8 @@ impl Broker {
         for (partition, records) in partitions.into_iter().enumerate() {
             for record in records {
                 let payload = serde_json::to_vec(&record).expect("a record is plain data");
-                let mut message = BaseRecord::<(), _>::to(topic).payload(&payload).partition(partition as i32);
+                let mut message =
+                    BaseRecord::<(), _>::to(topic).payload(&payload).partition(partition as i32);
                 while let Err((_, again)) = producer.send(message) {
                     producer.poll(Duration::from_millis(10));
                     message = again;
