@@ -176,7 +176,9 @@ impl Kafka {
     /// Brokers and settings are set before this is called. Costs one transaction of a few milliseconds an epoch; a
     /// record is visible at the end of its epoch.
     pub fn exactly_once(mut self, name: impl Into<String>) -> Self {
-        self.transactions = Some(Arc::new(Transactions::new(name.into())));
+        let name = name.into();
+        self.group.get_or_insert_with(|| name.clone());
+        self.transactions = Some(Arc::new(Transactions::new(name)));
         self
     }
 
