@@ -16,6 +16,7 @@ use highwater_state::budget::TableBudget;
 use highwater_state::catalog::Catalog;
 use highwater_state::{Backend, Epoch};
 
+use crate::boundary::Boundary;
 use crate::channels::Waker;
 use crate::commit::{self, Receipts};
 use crate::error::JobError;
@@ -78,6 +79,7 @@ pub(crate) struct Coordinator {
     pub(crate) news: Receiver<News>,
     pub(crate) committed: Epoch,
     pub(crate) receipts: Receipts,
+    pub(crate) boundary: Arc<Boundary>,
 }
 
 /// How a job ended.
@@ -132,6 +134,7 @@ impl Coordinator {
             if contributions.iter().all(Option::is_some) {
                 let all = contributions.iter_mut().filter_map(Option::take).collect();
                 self.commit(now_ending, all)?;
+                self.boundary.passed(&*self.backend, &self.catalog, now_ending.last)?;
                 ending = None;
                 if now_ending.last {
                     return Ok(Outcome { committed: self.committed, finished: now_ending.finished });
@@ -146,7 +149,7 @@ impl Coordinator {
         let since = last_end.elapsed();
         Known {
             ending,
-            due: since >= self.interval,
+            due: since >= self.interval || self.boundary.is_asked(),
             // Not at once again: rows are let go when the workers hear of the commit, not by the commit itself.
             short_of_memory: self.budget.is_short() && since >= self.interval / 100,
             stopping: self.stop.load(Ordering::Relaxed),

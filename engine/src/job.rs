@@ -1,5 +1,7 @@
 //! A job: a topology, how it is to run, and its life from start to end.
 
+mod change;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use highwater_state::budget::{MemoryBudget, TableBudget};
 use highwater_state::catalog::Catalog;
 use highwater_state::{Backend, Epoch};
 
+use self::change::Change;
+use crate::boundary::Boundary;
 use crate::channels::{Channels, Waker, WorkerChannels};
 use crate::commit;
 use crate::config::Config;
@@ -59,12 +63,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Job {
     graph: Result<Graph, Vec<TopologyError>>,
     config: Config,
+    change: Change,
 }
 
 impl Job {
     /// A job of one worker that keeps its state in memory.
     pub fn new(topology: Topology) -> Job {
-        Job { graph: topology.finish(), config: Config::default() }
+        Job { graph: topology.finish(), config: Config::default(), change: Change::default() }
     }
 
     /// How many threads run the topology, 1 to 128; 1 unless said. Results do not depend on it, and it may
@@ -137,11 +142,12 @@ impl Job {
     /// # Errors
     /// What can be seen to be wrong at once: the topology, a setting, the state directory, a sink that cannot be
     /// recovered, a source whose splits cannot be listed. Everything else comes from [`RunningJob::wait`].
-    pub fn start(self) -> Result<RunningJob, JobError> {
+    pub fn start(mut self) -> Result<RunningJob, JobError> {
         let graph = Arc::new(self.graph.map_err(JobError::Topology)?);
         let memory = self.config.check()?;
+        let boundary = self.change.begin(&self.config, graph.name())?;
         let (backend, budget) = open_state(&self.config, &memory)?;
-        let catalog = Arc::new(Catalog::open(&*backend)?);
+        let catalog = self.change.catalog(&backend)?;
         // Before the sinks begin: a source that is not there must not cost an output that is.
         let splits = list_splits(&graph)?;
         let found = commit::recover(&graph, &*backend)?;
@@ -153,7 +159,7 @@ impl Job {
                 "all input was dealt with in an earlier run; nothing to do"
             );
             let outcome = Outcome { committed: found.committed, finished: true };
-            return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
+            return Ok(RunningJob { graph, stop, boundary, coordinator: None, outcome: Some(outcome) });
         }
         commit::warn_of_missing_splits(&graph, &*backend, &splits)?;
         let requesting = Requesting::start(&graph, self.config.workers)?;
@@ -179,6 +185,7 @@ impl Job {
             news,
             committed: found.committed,
             receipts: found.receipts,
+            boundary: Arc::clone(&boundary),
         };
         let coordinator = spawn("coordinator".to_owned(), move || {
             let outcome = coordinator.run();
@@ -197,7 +204,7 @@ impl Job {
             requesting.end(PATIENCE);
             outcome
         })?;
-        Ok(RunningJob { graph, stop, coordinator: Some(coordinator), outcome: None })
+        Ok(RunningJob { graph, stop, boundary, coordinator: Some(coordinator), outcome: None })
     }
 }
 
@@ -205,6 +212,7 @@ impl Job {
 pub struct RunningJob {
     graph: Arc<Graph>,
     stop: Arc<AtomicBool>,
+    boundary: Arc<Boundary>,
     coordinator: Option<JoinHandle<Result<Outcome, JobError>>>,
     outcome: Option<Outcome>,
 }
@@ -238,7 +246,9 @@ impl RunningJob {
             },
         };
         let epoch = outcome.committed;
-        Ok(Report { epoch, finished: outcome.finished, nodes: NodeReport::of(&self.graph) })
+        let (orphans, savepoint) = (self.boundary.orphans(), self.boundary.last_savepoint());
+        let nodes = NodeReport::of(&self.graph);
+        Ok(Report { epoch, finished: outcome.finished, nodes, orphans, savepoint })
     }
 }
 

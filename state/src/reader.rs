@@ -20,7 +20,7 @@ use crate::delta::Family;
 use crate::error::{Result, StateError};
 use crate::hash::key_hash;
 use crate::id::{Epoch, KeyGroup, StoreId};
-use crate::layout::{EPOCH_KEY, VALUE_PREFIX_LEN, split_time_row, store_range, time_prefix, value_prefix};
+use crate::layout::{VALUE_PREFIX_LEN, split_time_row, store_range, time_prefix, value_prefix};
 use crate::persist::{Key, Persist, decode, encode};
 use crate::savepoint::Savepoint;
 use crate::shape::{RowShape, hex, shape_of};
@@ -81,10 +81,7 @@ impl StateReader {
         };
         let backend = ReadOnlyBackend::open(directory)?;
         let catalog = Catalog::open(&backend)?;
-        let epoch = match backend.get(Family::Meta, EPOCH_KEY)? {
-            Some(bytes) => decode("epoch", &bytes)?,
-            None => Epoch(0),
-        };
+        let epoch = Savepoint::epoch_of(&backend)?;
         Ok(StateReader { path: directory.to_owned(), backend, catalog, epoch, savepoint })
     }
 
@@ -203,6 +200,22 @@ impl StateReader {
         let kept = self.find(state)?;
         let shape = RowShape::parse(&kept.shape).filter(|shape| !shape.is_opaque());
         Ok(JsonRows { name: state.to_owned(), raw: self.raw(&kept), shape })
+    }
+
+    /// The rows of one key as JSON, in a state ordered by time one for each time. `key` is JSON, too; what is none is taken
+    /// for a text. Costs a read of all rows, because nothing is known of how the key's type is hashed.
+    ///
+    /// # Errors
+    /// As for [`json_rows`](Self::json_rows).
+    pub fn json_rows_of(&self, state: &str, key: &str) -> Result<impl Iterator<Item = Result<JsonRow>>> {
+        let as_text = serde_json::Value::from(key);
+        let wanted = serde_json::from_str(key).unwrap_or_else(|_| as_text.clone());
+        let key = key.to_owned();
+        let is_wanted = move |row: &JsonRow| {
+            let found = || serde_json::from_str::<serde_json::Value>(&row.key);
+            row.key == key || found().is_ok_and(|found| found == wanted || found == as_text)
+        };
+        Ok(self.json_rows(state)?.filter(move |row| row.as_ref().map_or(true, &is_wanted)))
     }
 
     /// Writes all rows of a state as [`json_rows`](Self::json_rows) gives them, a line each; says how many there were.

@@ -19,12 +19,14 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::backend::Backend;
-use crate::backend::rocksdb::{DATABASE, RocksDbBackend, lock, make_private, sync_directory};
+use crate::backend::rocksdb::{
+    DATABASE, ReadOnlyBackend, RocksDbBackend, lock, make_private, sync_directory,
+};
 use crate::budget::MemoryBudget;
 use crate::delta::{Delta, Family};
 use crate::error::{Result, StateError};
 use crate::id::{Epoch, is_name};
-use crate::layout::{EPOCH_KEY, FORMAT, RECEIPTS, after_prefix};
+use crate::layout::{BEGUN_KEY, EPOCH_KEY, FORMAT, RECEIPTS, after_prefix};
 use crate::persist::decode;
 use crate::time::Timestamp;
 
@@ -80,10 +82,7 @@ impl Savepoint {
     /// [`StateError::Exists`] if there is anything at `path`; [`StateError::NoCheckpoint`] if the backend is in memory;
     /// [`StateError::Directory`] and [`StateError::Store`] if it cannot be written, after which nothing is left of it.
     pub fn make(backend: &dyn Backend, path: &Path, topology: &str, made_at: Timestamp) -> Result<Savepoint> {
-        let epoch = match backend.get(Family::Meta, EPOCH_KEY)? {
-            Some(bytes) => decode("epoch", &bytes)?,
-            None => Epoch(0),
-        };
+        let epoch = Savepoint::epoch_of(backend)?;
         if path.symlink_metadata().is_ok() {
             return Err(StateError::Exists(path.to_owned()));
         }
@@ -106,6 +105,15 @@ impl Savepoint {
             let _ = fs::remove_dir_all(&making);
         }
         made
+    }
+
+    /// The last epoch that a backend holds: that of a savepoint of it. One in which nothing happened leaves no trace.
+    ///
+    /// # Errors
+    /// What the backend reports.
+    pub fn epoch_of(backend: &dyn Backend) -> Result<Epoch> {
+        let row = backend.get(Family::Meta, EPOCH_KEY)?;
+        row.map_or(Ok(Epoch(0)), |bytes| decode("epoch", &bytes))
     }
 
     /// Whether a directory says that it is a savepoint, complete or not.
@@ -175,7 +183,8 @@ impl Savepoint {
         Timestamp::from_millis(self.manifest.made_at_millis)
     }
 
-    /// Makes it the state of a directory that has none; the savepoint stays as it is, and may be used again.
+    /// Makes it the state of a directory that has none; the savepoint stays as it is, and may be used again. Does nothing
+    /// where that has been done and no epoch has been committed since.
     ///
     /// What sinks had staged for its last epoch has been published since, and is forgotten. A crash leaves the directory
     /// without state, or with all of it. Costs a hard link for each file of data, or a copy where the directory is on
@@ -186,6 +195,9 @@ impl Savepoint {
     /// [`StateError::Directory`] and [`StateError::Store`] if it cannot be written, or the savepoint is damaged.
     pub fn restore_into(&self, state: &Path) -> Result<()> {
         make_private(state).map_err(at(state))?;
+        if self.is_where(state)? {
+            return Ok(());
+        }
         let lock = lock(state)?;
         let database = state.join(DATABASE);
         match fs::read_dir(&database) {
@@ -203,13 +215,52 @@ impl Savepoint {
         for name in self.manifest.files.keys() {
             link_or_copy(&self.path.join(DATABASE).join(name), &copy.join(name))?;
         }
-        forget_receipts(&restoring)?;
+        self.begin(&restoring)?;
         File::open(&copy).and_then(|copy| copy.sync_all()).map_err(at(&copy))?;
         fs::rename(&copy, &database).map_err(at(&database))?;
         sync_directory(&database).map_err(at(state))?;
         remove_if_there(&restoring)?;
         drop(lock);
         Ok(())
+    }
+
+    /// Whether a state directory began with this savepoint, and no epoch has been committed since.
+    fn is_where(&self, state: &Path) -> Result<bool> {
+        let backend = match ReadOnlyBackend::open(state) {
+            Ok(backend) => backend,
+            Err(StateError::NoState(_)) => return Ok(false),
+            // Whatever it is, it is state.
+            Err(StateError::Store { .. } | StateError::Layout { .. }) => {
+                return Err(StateError::Occupied(state.to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        let begun = backend.get(Family::Meta, BEGUN_KEY)?;
+        Ok(begun == Some(self.manifest.checksum()) && Savepoint::epoch_of(&backend)? == self.epoch())
+    }
+
+    /// Deletes what sinks had staged for the last epoch: a savepoint is made when that has been published. Where the
+    /// sink's files are others now, there is nothing that could be published again.
+    fn begin(&self, directory: &Path) -> Result<()> {
+        let memory = MemoryBudget::of(MemoryBudget::MIN_BYTES)?;
+        let backend = RocksDbBackend::open(directory, &memory)?;
+        let mut delta = Delta::default();
+        backend.scan(Family::Meta, RECEIPTS, &after_prefix(RECEIPTS), &mut |key, _| {
+            delta.delete(Family::Meta, key);
+            ControlFlow::Continue(())
+        })?;
+        delta.put(Family::Meta, BEGUN_KEY, &self.manifest.checksum());
+        backend.commit(&delta)
+    }
+}
+
+impl Manifest {
+    fn body(&self) -> String {
+        serde_json::to_string(self).expect("a manifest is texts and numbers")
+    }
+
+    fn checksum(&self) -> Vec<u8> {
+        xxh3_64(self.body().as_bytes()).to_be_bytes().to_vec()
     }
 }
 
@@ -225,7 +276,7 @@ fn write(
     backend.checkpoint(&database)?;
     let files = files_of(&database).map_err(at(&database))?;
     let manifest = manifest(files);
-    let body = serde_json::to_string(&manifest).expect("a manifest is texts and numbers");
+    let body = manifest.body();
     let text = format!("{body}\n{:016x}\n", xxh3_64(body.as_bytes()));
     let path = making.join(MANIFEST);
     let mut file = File::create_new(&path).map_err(at(&path))?;
@@ -272,19 +323,6 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
         File::open(to)?.sync_all()
     };
     copy().map_err(at(from))
-}
-
-/// Deletes what sinks had staged for the last epoch: a savepoint is made when that has been published. Where the
-/// sink's files are others now, there is nothing that could be published again.
-fn forget_receipts(directory: &Path) -> Result<()> {
-    let memory = MemoryBudget::of(MemoryBudget::MIN_BYTES)?;
-    let backend = RocksDbBackend::open(directory, &memory)?;
-    let mut delta = Delta::default();
-    backend.scan(Family::Meta, RECEIPTS, &after_prefix(RECEIPTS), &mut |key, _| {
-        delta.delete(Family::Meta, key);
-        ControlFlow::Continue(())
-    })?;
-    backend.commit(&delta)
 }
 
 fn remove_if_there(directory: &Path) -> Result<()> {

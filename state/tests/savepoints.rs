@@ -146,6 +146,8 @@ fn state_that_begins_with_a_savepoint_is_that_of_its_epoch_and_may_change_withou
     let before = files(savepoint.path());
     for _ in 0..2 {
         let state = tempfile::tempdir().unwrap();
+        // The second time it is there already, as after a start that was refused later on.
+        savepoint.restore_into(state.path()).unwrap();
         savepoint.restore_into(state.path()).unwrap();
         let backend = open(state.path()).unwrap();
         holds(&backend, 2);
@@ -154,6 +156,7 @@ fn state_that_begins_with_a_savepoint_is_that_of_its_epoch_and_may_change_withou
         epoch(&backend, 7);
         drop(backend);
         holds(&open(state.path()).unwrap(), 7);
+        assert!(matches!(savepoint.restore_into(state.path()), Err(StateError::Occupied(_))));
         assert!(!state.path().join("restoring").exists());
     }
     assert_eq!(files(savepoint.path()), before);
@@ -181,6 +184,8 @@ fn nothing_that_is_there_is_overwritten() {
     let refused = savepoint.restore_into(directory.path()).unwrap_err();
     assert!(matches!(&refused, StateError::Occupied(path) if path == directory.path()), "{refused}");
     holds(&open(directory.path()).unwrap(), 3);
+    fs::remove_file(directory.path().join("db/CURRENT")).unwrap();
+    assert!(matches!(savepoint.restore_into(directory.path()), Err(StateError::Occupied(_))));
     let running = tempfile::tempdir().unwrap();
     let _backend = open(running.path()).unwrap();
     assert!(matches!(savepoint.restore_into(running.path()), Err(StateError::InUse(_))));
