@@ -6,7 +6,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use rocksdb::{ColumnFamily, DB, Options};
+use rocksdb::{ColumnFamily, DB, DBRecoveryMode, Options};
 
 use super::{DATABASE, LOCK_FILE, failed, format_of, get_many, read_options, scan};
 use crate::backend::{Backend, Visit};
@@ -42,6 +42,10 @@ impl ReadOnlyBackend {
         let mut options = Options::default();
         options.set_paranoid_checks(true);
         options.set_max_open_files(OPEN_FILES_MAX);
+        // As it was written. Without these RocksDB 11.8 would delete the logs that are tracked from its manifest, which it
+        // cannot do when it only reads: it follows a null pointer, after a job that was killed.
+        options.set_track_and_verify_wals_in_manifest(true);
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         let there = DB::list_cf(&options, &path).map_err(failed("listing the column families"))?;
         let db = DB::open_cf_for_read_only(&options, &path, there, false);
         let backend =
