@@ -89,20 +89,18 @@ fn job(topology: Topology) -> Job {
     Job::new(topology).epoch_interval(Duration::from_millis(10)).memory(64 << 20).workers(2)
 }
 
-/// Runs a job until it has dealt with what there is, and stops it.
+/// How many records there are to read in a new state directory; afterwards there are none.
+const ALL: u64 = KEYS as u64 * 3;
+
+/// Runs a job until it has read so many records, and stops it: what has been read is dealt with.
 #[track_caller]
-fn run(job: Job) -> Result<Report, JobError> {
+fn run(job: Job, reads: u64) -> Result<Report, JobError> {
     let running = job.start()?;
     let since = Instant::now();
-    let mut before = None;
-    while !running.is_finished() {
-        std::thread::sleep(Duration::from_millis(100));
-        let now = running.counters();
-        if before.as_ref() == Some(&now) {
-            break;
-        }
-        before = Some(now);
-        assert!(since.elapsed() < PATIENCE, "the job does not come to rest");
+    let has_read = |node: &NodeReport| node.verb == "source" && node.records_out >= reads;
+    while !running.is_finished() && !running.counters().iter().any(has_read) {
+        assert!(since.elapsed() < PATIENCE, "the job does not read");
+        std::thread::sleep(Duration::from_millis(1));
     }
     running.stop();
     running.wait()
@@ -117,9 +115,9 @@ fn migrating(topology: Topology) -> Job {
 #[test]
 fn what_has_the_same_name_and_type_keeps_its_state_and_what_is_gone_is_kept_and_told() {
     let directory = tempfile::tempdir().expect("a directory");
-    let report = run(job(first_version()).state(directory.path())).expect("runs");
+    let report = run(job(first_version()).state(directory.path()), ALL).expect("runs");
     assert_eq!(report.orphans, Vec::<String>::new());
-    let report = run(migrating(second_version()).state(directory.path())).expect("runs");
+    let report = run(migrating(second_version()).state(directory.path()), 0).expect("runs");
     assert_eq!(report.orphans, ["last/number", "last/timers", "old-counts"]);
 
     let reader = StateReader::open(directory.path()).expect("the job has ended");
@@ -144,23 +142,23 @@ fn what_has_the_same_name_and_type_keeps_its_state_and_what_is_gone_is_kept_and_
     }
     // What an operator keeps is its own type; what is in it was migrated.
     let shown = reader.json_rows("sessions").expect("it is there").map(|row| row.expect("it is whole").line);
-    assert!(shown.clone_all_hold("\"last\":null"), "the sessions hold the new type");
+    assert!(shown.all_hold("\"last\":null"), "the sessions hold the new type");
     assert_eq!(reader.orphans(), Some(report.orphans));
     drop(reader);
 
     // The next start has nothing to migrate; the first program cannot read any more what is of another type.
-    run(migrating(second_version()).state(directory.path())).expect("runs");
-    let text = run(job(first_version()).state(directory.path())).expect_err("another type").to_string();
+    run(migrating(second_version()).state(directory.path()), 0).expect("runs");
+    let text = run(job(first_version()).state(directory.path()), 0).expect_err("another type").to_string();
     assert!(text.contains("VisitsAndLast") && text.contains("change_of_program.rs:"), "{text}");
 }
 
 trait AllHold {
-    fn clone_all_hold(self, part: &str) -> bool;
+    fn all_hold(self, part: &str) -> bool;
 }
 
 impl<I: Iterator<Item = String>> AllHold for I {
     /// Whether there are as many as keys, and each holds the part.
-    fn clone_all_hold(self, part: &str) -> bool {
+    fn all_hold(self, part: &str) -> bool {
         let found: Vec<bool> = self.map(|line| line.contains(part)).collect();
         found.len() == KEYS as usize && found.into_iter().all(|holds| holds)
     }
@@ -169,9 +167,9 @@ impl<I: Iterator<Item = String>> AllHold for I {
 #[test]
 fn another_type_is_refused_without_a_migration_and_the_error_says_what_can_be_done() {
     let directory = tempfile::tempdir().expect("a directory");
-    run(job(first_version()).state(directory.path())).expect("runs");
+    run(job(first_version()).state(directory.path()), ALL).expect("runs");
     let missing = job(second_version()).migrate("visits", convert).migrate("sessions", convert);
-    let text = run(missing.state(directory.path())).expect_err("`latest` is another type").to_string();
+    let text = run(missing.state(directory.path()), 0).expect_err("`latest` is another type").to_string();
     for part in [
         "`latest`",
         "change_of_program.rs:",
@@ -184,19 +182,19 @@ fn another_type_is_refused_without_a_migration_and_the_error_says_what_can_be_do
     }
     let wrong = job(second_version()).migrate("visits", convert).migrate("sessions", convert);
     let wrong = wrong.migrate("latest", |old: Visits| old.count);
-    let text = run(wrong.state(directory.path())).expect_err("`latest` is no number").to_string();
+    let text = run(wrong.state(directory.path()), 0).expect_err("`latest` is no number").to_string();
     assert!(text.contains("`latest`") && text.contains("nothing was changed"), "{text}");
-    run(migrating(second_version()).state(directory.path())).expect("all are declared");
+    run(migrating(second_version()).state(directory.path()), 0).expect("all are declared");
 }
 
 #[test]
 fn a_migration_that_panics_ends_the_job_and_the_old_program_goes_on() {
     let directory = tempfile::tempdir().expect("a directory");
-    run(job(first_version()).state(directory.path())).expect("runs");
+    run(job(first_version()).state(directory.path()), ALL).expect("runs");
     let job_2 = job(second_version()).migrate("sessions", convert).migrate("latest", convert);
     let job_2 =
         job_2.migrate("visits", |old: Visits| -> VisitsAndLast { panic!("no visits of {}", old.count) });
-    let error = run(job_2.state(directory.path())).expect_err("it panicked");
+    let error = run(job_2.state(directory.path()), 0).expect_err("it panicked");
     assert!(
         matches!(error, JobError::Panicked { .. }) && error.to_string().contains("no visits of 3"),
         "{error}"
@@ -204,32 +202,34 @@ fn a_migration_that_panics_ends_the_job_and_the_old_program_goes_on() {
     let reader = StateReader::open(directory.path()).expect("the job has ended");
     assert_eq!(reader.get::<u32, Visits>("visits", &7).expect("it is as it was"), Some(Visits { count: 3 }));
     drop(reader);
-    run(migrating(second_version()).state(directory.path())).expect("a migration that works");
+    run(migrating(second_version()).state(directory.path()), 0).expect("a migration that works");
 }
 
 #[test]
 fn a_savepoint_begins_another_version_of_the_program() {
     let directory = tempfile::tempdir().expect("a directory");
     let (state, new) = (directory.path().join("state"), directory.path().join("new"));
-    let made = run(job(first_version()).state(&state).savepoint_on_stop("upgrade")).expect("runs").savepoint;
+    let made =
+        run(job(first_version()).state(&state).savepoint_on_stop("upgrade"), ALL).expect("runs").savepoint;
     let savepoint = made.expect("it was made");
-    run(migrating(second_version()).state(&new).from_savepoint(&savepoint).workers(3)).expect("runs");
+    run(migrating(second_version()).state(&new).from_savepoint(&savepoint).workers(3), 0).expect("runs");
     let reader = StateReader::open(&new).expect("the job has ended");
     let visits = reader.get::<u32, VisitsAndLast>("visits", &7).expect("it is migrated");
     assert_eq!(visits, Some(VisitsAndLast { count: 3, last: None }));
     // Where the upgrade was a mistake, the savepoint is still what it was.
-    run(job(first_version()).state(directory.path().join("back")).from_savepoint(&savepoint)).expect("runs");
+    run(job(first_version()).state(directory.path().join("back")).from_savepoint(&savepoint), 0)
+        .expect("runs");
 }
 
 #[test]
 fn orphans_go_when_the_program_says_so_and_what_is_used_never_does() {
     let directory = tempfile::tempdir().expect("a directory");
-    run(job(first_version()).state(directory.path())).expect("runs");
+    run(job(first_version()).state(directory.path()), ALL).expect("runs");
     let dropping = || migrating(second_version()).state(directory.path()).drop_state("old-counts");
-    let Err(error) = run(dropping().drop_state("counts")) else { panic!("`counts` is used") };
+    let Err(error) = run(dropping().drop_state("counts"), 0) else { panic!("`counts` is used") };
     assert!(matches!(&error, JobError::State(StateError::Used { name }) if name == "counts"), "{error}");
     for _ in 0..2 {
-        let report = run(dropping().drop_state("last/timers")).expect("the line may stay");
+        let report = run(dropping().drop_state("last/timers"), 0).expect("the line may stay");
         assert_eq!(report.orphans, ["last/number"]);
     }
     let reader = StateReader::open(directory.path()).expect("the job has ended");
@@ -250,7 +250,7 @@ fn child() {
         }
         (old.padding, old.count)
     });
-    run(job.state(directory)).expect("runs");
+    run(job.state(directory), 0).expect("runs");
     println!("migrated");
 }
 
@@ -277,7 +277,7 @@ fn a_process_that_dies_in_a_migration_leaves_the_old_state_and_the_next_start_mi
     let topology = Topology::new("padded");
     let begin = || Padded { count: 0, padding: " ".repeat(PADDING) };
     numbers(&topology).fold("padded", begin, |padded, _| padded.count += 1).keep();
-    run(job(topology).state(directory.path())).expect("runs");
+    run(job(topology).state(directory.path()), ALL).expect("runs");
     let migrated = |dies_at: usize| {
         let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
         command.args(["--exact", "child", "--nocapture"]).env("HIGHWATER_MIGRATION_CHILD", directory.path());
