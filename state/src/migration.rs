@@ -145,8 +145,8 @@ pub(crate) fn path<'m>(
         }
     }
     if reached != asked && any {
-        let (name, kept, asked) = (name.to_owned(), kept.to_owned(), asked.to_owned());
-        return Some(Err(StateError::Migration { name, kept, reached, asked }));
+        let (name, reached, asked) = (name.to_owned(), reached.into(), asked.into());
+        return Some(Err(StateError::Migration { name, reached, asked }));
     }
     any.then_some(Ok(Path(steps)))
 }
