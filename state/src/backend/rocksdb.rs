@@ -48,7 +48,19 @@ const WRITE_BUFFERS_MAX: i32 = 2;
 pub struct RocksDbBackend {
     // Closed before the lock below is given up: fields are dropped in this order.
     db: DB,
-    _lock: File,
+    _lock: DirectoryLock,
+}
+
+/// A directory that is kept for oneself, or with others for reading.
+pub(crate) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    /// Closing the file would not do: a process that is being started by another thread holds it, too, until it runs its own
+    /// program.
+    fn drop(&mut self) {
+        // It goes with the process, if not now.
+        let _ = self.0.unlock();
+    }
 }
 
 impl RocksDbBackend {
@@ -263,12 +275,12 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-pub(crate) fn lock(directory: &Path) -> Result<File> {
+pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock> {
     let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
     let path = directory.join(LOCK_FILE);
     let file = File::options().create(true).write(true).truncate(false).open(path).map_err(in_directory)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
         Err(TryLockError::Error(source)) => Err(in_directory(source)),
     }
