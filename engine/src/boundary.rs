@@ -1,7 +1,9 @@
-//! What is done between two epochs, when the state on disk is that of one epoch and nothing is being committed: savepoints
-//! that somebody asked for, and once, when every operator has said what state it has, what becomes of the rest.
+//! What is done between two epochs, when the state on disk is that of one epoch and nothing is being committed:
+//! savepoints that somebody asked for, and once, when every operator has said what state it has, what becomes of
+//! the rest.
 //!
-//! Invariant: it changes no state that the topology uses. It does not know when an epoch ends; the coordinator calls it.
+//! Invariant: it changes no state that the topology uses. It does not know when an epoch ends; the coordinator
+//! calls it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -113,8 +115,8 @@ impl Boundary {
         if !orphans.is_empty() {
             tracing::warn!(
                 states = ?orphans,
-                "kept for operators that the topology does not have any more; they are found again under the same name, \
-                 or `Job::drop_state` lets them go"
+                "kept for operators that the topology does not have any more; they are found again under the same \
+                 name, or `Job::drop_state` lets them go"
             );
         }
         Ok(orphans)

@@ -1,5 +1,5 @@
-//! A program that is stopped with a savepoint and begun from it, as its users do. If this fails, an upgrade by savepoint loses
-//! or repeats results.
+//! A program that is stopped with a savepoint and begun from it, as its users do. If this fails, an upgrade by
+//! savepoint loses or repeats results.
 
 mod program;
 

@@ -56,8 +56,8 @@ pub enum StateError {
     },
     /// HW-9: the migrations declared for a state do not lead to the type that the program asks for.
     #[error(
-        "the migrations that are declared for the state `{name}` lead to `{reached}`, and the program asks for `{asked}`; \
-            nothing was changed: declare the missing step with `Job::migrate`"
+        "the migrations that are declared for the state `{name}` lead to `{reached}`, and the program asks for \
+            `{asked}`; nothing was changed: declare the missing step with `Job::migrate`"
     )]
     Migration {
         /// The state's name.

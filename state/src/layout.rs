@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | values | store (2) · key group (2) · key |
 //! | windows, timers | store (2) · key group (2) · time (8) · key |
-//! | meta | a text: `format`, `epoch`, `used`, `begun`, `catalog/…`, `migrating/…`, `position/…`, `watermark/…`, `receipt/…` |
+//! | meta | a text: `format`, `epoch`, `used`, `begun`; `catalog/…`, `migrating/…`, `position/…`, `watermark/…`, … |
 //!
 //! Numbers are big-endian, times have their sign bit flipped, so that rows sort by store, then key group, then
 //! time, also before 1970. Keys are encoded by [`persist`](crate::persist) and stand last, so they need no end

@@ -10,7 +10,8 @@
 //! - [`panes::Panes`] is a table ordered by time: windows by their end, timers by their time;
 //! - [`delta::Delta`] is what one epoch changed, as bytes;
 //! - [`backend::Backend`] keeps decided epochs: in memory for tests, in RocksDB for jobs;
-//! - [`savepoint::Savepoint`] is a copy of them under a name, and [`reader::StateReader`] reads either without changing it.
+//! - [`savepoint::Savepoint`] is a copy of them under a name, and [`reader::StateReader`] reads either without
+//!   changing it.
 //!
 //! Invariant HW-2 lives here: a backend changes only by [`backend::Backend::commit`], and only decided deltas
 //! are committed.

@@ -1,12 +1,14 @@
 //! Savepoints: copies of committed state that are kept under a name.
 //!
-//! A savepoint is a directory with `db`, a copy of the database as it was between two epochs, and `savepoint.json`, which
-//! says what it is of and lists the files with their lengths, with a checksum in its second line. The data is not copied
-//! but hard-linked, where it is on the same file system, because files of data never change once they are written.
+//! A savepoint is a directory with `db`, a copy of the database as it was between two epochs, and
+//! `savepoint.json`, which says what it is of and lists the files with their lengths, with a checksum in its
+//! second line. The data is not copied but hard-linked, where it is on the same file system, because files of
+//! data never change once they are written.
 //!
-//! Invariants: a savepoint is there as a whole or not at all, because it is made under another name, synced and renamed;
-//! one that is there is never written to again; and what is not complete is refused, never used in part. It does not know
-//! which operators its state belongs to: that is in the [`catalog`](crate::catalog), which is copied with everything else.
+//! Invariants: a savepoint is there as a whole or not at all, because it is made under another name, synced and
+//! renamed; one that is there is never written to again; and what is not complete is refused, never used in part.
+//! It does not know which operators its state belongs to: that is in the [`catalog`](crate::catalog), which is
+//! copied with everything else.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -72,11 +74,11 @@ impl Savepoint {
         Ok(state.join(FOLDER).join(name))
     }
 
-    /// Makes a savepoint at `path` of what is committed in the backend, for its owner only (mode 0700). To be called where
-    /// no commit runs.
+    /// Makes a savepoint at `path` of what is committed in the backend, for its owner only (mode 0700). To be
+    /// called where no commit runs.
     ///
-    /// Costs a flush of the write buffers, a hard link for each file, and three syncs; a copy of all data where `path` is on
-    /// another file system.
+    /// Costs a flush of the write buffers, a hard link for each file, and three syncs; a copy of all data where
+    /// `path` is on another file system.
     ///
     /// # Errors
     /// [`StateError::Exists`] if there is anything at `path`; [`StateError::NoCheckpoint`] if the backend is in memory;
@@ -123,11 +125,12 @@ impl Savepoint {
 
     /// Opens a savepoint, and looks whether it is complete: all its files are there, as long as they were.
     ///
-    /// Costs a look at each file, not at what is in it: a block that has changed is found when it is read, by its checksum.
+    /// Costs a look at each file, not at what is in it: a block that has changed is found when it is read, by its
+    /// checksum.
     ///
     /// # Errors
-    /// [`StateError::Savepoint`] if there is none, or it is not as it was made; [`StateError::Layout`] if another version
-    /// made it.
+    /// [`StateError::Savepoint`] if there is none, or it is not as it was made; [`StateError::Layout`] if another
+    /// version made it.
     pub fn open(path: &Path) -> Result<Savepoint> {
         let refused = |reason: String| StateError::Savepoint { path: path.to_owned(), reason };
         let text = fs::read_to_string(path.join(MANIFEST))
@@ -183,12 +186,12 @@ impl Savepoint {
         Timestamp::from_millis(self.manifest.made_at_millis)
     }
 
-    /// Makes it the state of a directory that has none; the savepoint stays as it is, and may be used again. Does nothing
-    /// where that has been done and no epoch has been committed since.
+    /// Makes it the state of a directory that has none; the savepoint stays as it is, and may be used again. Does
+    /// nothing where that has been done and no epoch has been committed since.
     ///
-    /// What sinks had staged for its last epoch has been published since, and is forgotten. A crash leaves the directory
-    /// without state, or with all of it. Costs a hard link for each file of data, or a copy where the directory is on
-    /// another file system.
+    /// What sinks had staged for its last epoch has been published since, and is forgotten. A crash leaves the
+    /// directory without state, or with all of it. Costs a hard link for each file of data, or a copy where the
+    /// directory is on another file system.
     ///
     /// # Errors
     /// [`StateError::Occupied`] if the directory has state; [`StateError::InUse`] if a process works on it;

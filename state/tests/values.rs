@@ -1,5 +1,5 @@
-//! Values read by the text of their shape. If one of these fails, what the command-line tool shows is not what is kept, or
-//! damaged bytes make it panic.
+//! Values read by the text of their shape. If one of these fails, what the command-line tool shows is not what is
+//! kept, or damaged bytes make it panic.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -55,8 +55,8 @@ pub struct RocksDbBackend {
 pub(crate) struct DirectoryLock(File);
 
 impl Drop for DirectoryLock {
-    /// Closing the file would not do: a process that is being started by another thread holds it, too, until it runs its own
-    /// program.
+    /// Closing the file would not do: a process that is being started by another thread holds it, too, until it
+    /// runs its own program.
     fn drop(&mut self) {
         // It goes with the process, if not now.
         let _ = self.0.unlock();

@@ -1,8 +1,8 @@
 //! The text of a shape, read back: so that bytes can be read by it where the type is not at hand.
 //!
-//! Invariant: a text that [`shape_of`](super::shape_of) made is read as what the encoding is of, or not at all. It does not
-//! know values. Names with one of the characters `{}()[]<>,|:;^` in them, which `serde(rename)` can make, are not told from
-//! the text around them; such a text is refused here, or the bytes do not fit it.
+//! Invariant: a text that [`shape_of`](super::shape_of) made is read as what the encoding is of, or not at all.
+//! It does not know values. Names with one of the characters `{}()[]<>,|:;^` in them, which `serde(rename)` can
+//! make, are not told from the text around them; such a text is refused here, or the bytes do not fit it.
 
 use std::ops::Range;
 
@@ -55,8 +55,8 @@ pub struct RowShape {
 }
 
 impl RowShape {
-    /// Reads a text as the [`catalog`](crate::catalog) keeps it: the shape of the keys, ` -> `, the shape of the values,
-    /// and perhaps how they are filed. `None` if it is not understood.
+    /// Reads a text as the [`catalog`](crate::catalog) keeps it: the shape of the keys, ` -> `, the shape of the
+    /// values, and perhaps how they are filed. `None` if it is not understood.
     pub fn parse(text: &str) -> Option<RowShape> {
         let mut parser = Parser { text, at: 0, nodes: Vec::new(), around: Vec::new(), depth: 0 };
         let key = parser.whole()?;
@@ -244,7 +244,8 @@ impl Parser<'_> {
         Some(Type::Struct(fields))
     }
 
-    /// `(A,B)`, or `(A;4)` for four of one type. One alone is a tuple of one, unless it is the inside of something named.
+    /// `(A,B)`, or `(A;4)` for four of one type. One alone is a tuple of one, unless it is the inside of
+    /// something named.
     fn parts(&mut self, named: bool) -> Option<Type> {
         self.eat("(")?;
         let mut parts = Vec::new();

@@ -1,7 +1,7 @@
 //! A database that is only looked at: of a savepoint, or of a state directory that no process uses.
 //!
-//! Invariant: nothing on disk is changed by it, not even by opening; what stands in the log alone is replayed into memory.
-//! It takes what families there are, so that it also reads what a version with fewer of them wrote.
+//! Invariant: nothing on disk is changed by it, not even by opening; what stands in the log alone is replayed
+//! into memory. It takes what families there are, so that it also reads what a version with fewer of them wrote.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -42,8 +42,8 @@ impl ReadOnlyBackend {
         let mut options = Options::default();
         options.set_paranoid_checks(true);
         options.set_max_open_files(OPEN_FILES_MAX);
-        // As it was written. Without these RocksDB 11.8 would delete the logs that are tracked from its manifest, which it
-        // cannot do when it only reads: it follows a null pointer, after a job that was killed.
+        // As it was written. Without these RocksDB 11.8 would delete the logs that are tracked from its manifest,
+        // which it cannot do when it only reads: it follows a null pointer, after a job that was killed.
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         let there = DB::list_cf(&options, &path).map_err(failed("listing the column families"))?;
