@@ -32,10 +32,25 @@ pub(super) struct Marker {
 /// What a writer staged for one epoch; committed with the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Receipt {
-    /// The part's file name.
+    /// The part's file name; [`names_a_part`](Receipt::names_a_part) says whether it is one.
     pub(super) part: String,
     /// How long it is.
     pub(super) bytes: u64,
+}
+
+impl Receipt {
+    /// What the writer of a worker staged for an epoch.
+    pub(super) fn of(epoch: Epoch, worker: usize, bytes: u64) -> Receipt {
+        Receipt { part: format!("part-{}-{worker}", epoch.0), bytes }
+    }
+
+    /// Whether the part's name is one that [`of`](Receipt::of) gives. A receipt comes from disk: any other name could
+    /// lead out of the directory, to a file that would be published and removed.
+    pub(super) fn names_a_part(&self) -> bool {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let numbers = self.part.strip_prefix("part-").and_then(|numbers| numbers.split_once('-'));
+        numbers.is_some_and(|(epoch, worker)| is_number(epoch) && is_number(worker))
+    }
 }
 
 /// What a start has to do.
