@@ -1,128 +1,134 @@
-//! Making an epoch durable and visible, and finding out at a start where the last one ended.
+//! Making an epoch durable and visible, step by step.
 //!
-//! Without a transactional sink the synced write of one epoch's delta is the decision: before it the epoch has
-//! not happened, after it it has. Then the sinks publish; a crash between the two repeats the publishing at the
-//! next start (`docs/decisions/0003-the-commit-is-one-write.md`).
+//! Without a decider the synced write of one epoch's delta is the decision: before it the epoch has not happened,
+//! after it it has (`docs/decisions/0003-the-commit-is-one-write.md`). With one the delta is prepared as redo, the
+//! decider decides, and the delta is applied (`docs/decisions/0012-kafka-decides-redo-follows.md`). Then the sinks
+//! publish; a crash in between repeats the publishing at the next start.
+//!
+//! [`Committing`] is stepped, so that a simulation can put anything between two steps; what a crash there leaves is
+//! for [`recovery`](crate::recovery) to judge.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
-use highwater_operators::error::{Place, RunError};
+use highwater_operators::decide::Marker;
+use highwater_operators::error::RunError;
 use highwater_operators::graph::Graph;
 use highwater_operators::task::Contribution;
 use highwater_state::catalog::Catalog;
 use highwater_state::delta::Family;
+use highwater_state::redo::{self, Pieces};
 use highwater_state::{Backend, Delta, Epoch, layout, persist};
 
 use crate::error::JobError;
+use crate::parts::Parts;
+use crate::recovery::{FINISHED_KEY, Receipts, of_sink};
+use crate::step::{Step, watched};
 
-const FINISHED_KEY: &[u8] = b"finished";
-const RECEIPTS: &[u8] = b"receipt/";
-
-/// What a start finds.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// The last committed epoch; 0 if there is none.
-    pub(crate) committed: Epoch,
-    /// Whether all input had been dealt with in it.
-    pub(crate) finished: bool,
-    /// The receipts that the backend holds.
-    pub(crate) receipts: Receipts,
+/// An epoch that all workers have ended and that is being committed.
+pub(crate) struct Committing {
+    marker: Marker,
+    delta: Delta,
+    receipts: Vec<(String, Vec<u8>)>,
+    /// The next step; `None` when all are done.
+    next: Option<Step>,
+    pieces: Option<Pieces>,
 }
 
-/// The keys of the receipts that the backend holds: those of the last epoch that staged anything. The next one
-/// deletes them by name; a range delete per epoch would pile up in RocksDB.
-pub(crate) type Receipts = BTreeSet<Vec<u8>>;
-
-/// Reads what the last run left, and lets every sink publish it again.
-pub(crate) fn recover(graph: &Graph, backend: &dyn Backend) -> Result<Found, JobError> {
-    let committed = match backend.get(Family::Meta, layout::EPOCH_KEY)? {
-        Some(bytes) => persist::decode("epoch", &bytes)?,
-        None => Epoch(0),
-    };
-    let finished = backend.get(Family::Meta, FINISHED_KEY)?.is_some();
-    let (keys, receipts) = read_receipts(backend)?;
-    for (place, sink) in graph.sinks() {
-        let own = of_sink(&receipts, place);
-        sink.recover(committed, &own).map_err(|cause| RunError::Sink { place: place.clone(), cause })?;
+impl Committing {
+    /// Puts together what the workers contributed. `finished` says that all input has been dealt with; `kept` are
+    /// the receipts on disk, which become those of this epoch.
+    pub(crate) fn gather(
+        parts: &Parts,
+        catalog: &Catalog,
+        marker: Marker,
+        contributions: Vec<Contribution>,
+        finished: bool,
+        kept: &mut Receipts,
+    ) -> Result<Committing, JobError> {
+        let mut delta = Delta::default();
+        let mut receipts = Vec::new();
+        for (worker, contribution) in contributions.into_iter().enumerate() {
+            if delta.is_empty() {
+                delta = contribution.delta;
+            } else {
+                delta.append(&contribution.delta);
+            }
+            receipts.extend(contribution.receipts.into_iter().map(|(sink, receipt)| (worker, sink, receipt)));
+        }
+        catalog.take_changes(&mut delta);
+        let decided = parts.decider.is_some();
+        let mut next = Some(if decided { Step::Prepare } else { Step::Write });
+        if delta.is_empty() && receipts.is_empty() && !finished {
+            // Nothing has happened, so there is nothing that a restart would have to know.
+            next = None;
+        } else {
+            complete(&mut delta, marker.epoch, &receipts, finished, kept)?;
+        }
+        let receipts = receipts.into_iter().map(|(_, sink, receipt)| (sink, receipt)).collect();
+        Ok(Committing { marker, delta, receipts, next, pieces: None })
     }
-    for (name, _) in &receipts {
-        if !graph.sinks().any(|(place, _)| place.name.as_ref() == Some(name)) {
-            tracing::warn!(sink = %name, %committed, "the last epoch staged results for a sink that is gone");
+
+    /// Whether every step is done.
+    pub(crate) fn is_done(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Does the next step. After an error the epoch is in doubt, and only a recovery can tell.
+    pub(crate) fn step(&mut self, parts: &Parts) -> Result<(), JobError> {
+        let Some(step) = self.next else { return Ok(()) };
+        watched(&parts.watch, step, || self.run(step, parts))?;
+        self.next = match step {
+            Step::Prepare => Some(Step::Stage),
+            Step::Stage => Some(Step::Decide),
+            Step::Decide => Some(Step::Apply),
+            Step::Apply | Step::Write => Some(Step::Publish),
+            _ => None,
+        };
+        Ok(())
+    }
+
+    fn run(&mut self, step: Step, parts: &Parts) -> Result<(), JobError> {
+        let backend = &*parts.backend;
+        match (step, &parts.decider) {
+            (Step::Prepare, _) => {
+                self.pieces = Some(redo::prepare(backend, self.marker.epoch, &self.delta)?);
+                Ok(())
+            }
+            (Step::Stage, Some(decider)) => {
+                decider.stage(&self.marker).map_err(|cause| parts.undecided(cause))
+            }
+            (Step::Decide, Some(decider)) => {
+                decider.decide(self.marker.epoch).map_err(|cause| parts.undecided(cause))
+            }
+            (Step::Apply, _) => self.apply(backend),
+            (Step::Write, _) => Ok(backend.commit(&self.delta)?),
+            (Step::Publish, _) => publish(&parts.graph, self.marker.epoch, &self.receipts),
+            (step, _) => unreachable!("{step} is no step of a commit"),
         }
     }
-    tracing::info!(%committed, finished, "recovered");
-    Ok(Found { committed, finished, receipts: keys })
-}
 
-/// Refuses splits that a job whose input has ended knows nothing of: they would never be read (HW-6).
-pub(crate) fn refuse_new_splits(
-    graph: &Graph,
-    backend: &dyn Backend,
-    splits: &BTreeMap<usize, Vec<String>>,
-) -> Result<(), JobError> {
-    for (number, place, _) in graph.sources() {
-        let source_name = place.name.clone().unwrap_or_default();
-        for split in splits.get(&number).into_iter().flatten() {
-            if backend.get(Family::Meta, &layout::position_key(&source_name, split))?.is_none() {
-                return Err(JobError::Ended { source_name, split: split.clone() });
-            }
+    fn apply(&mut self, backend: &dyn Backend) -> Result<(), JobError> {
+        if let Some(pieces) = self.pieces {
+            redo::forget(pieces, &mut self.delta);
         }
+        tracing::debug!(
+            epoch = %self.marker.epoch, changes = self.delta.len(), bytes = self.delta.bytes(), "decided"
+        );
+        Ok(backend.apply(&self.delta)?)
     }
-    Ok(())
 }
 
-/// Warns of splits that were being read and are not there any more: what was left of them will not be read.
-pub(crate) fn warn_of_missing_splits(
-    graph: &Graph,
-    backend: &dyn Backend,
-    splits: &BTreeMap<usize, Vec<String>>,
-) -> Result<(), JobError> {
-    for (number, place, _) in graph.sources() {
-        let prefix = layout::position_key(place.name.as_deref().unwrap_or_default(), "");
-        let listed = splits.get(&number).map(Vec::as_slice).unwrap_or_default();
-        backend.scan(Family::Meta, &prefix, &layout::after_prefix(&prefix), &mut |key, _| {
-            let split = String::from_utf8_lossy(&key[prefix.len()..]);
-            if !listed.iter().any(|listed| *listed == split) {
-                tracing::warn!(source = %place, %split, "was being read and is gone; what was left is not read");
-            }
-            ControlFlow::Continue(())
-        })?;
-    }
-    Ok(())
-}
-
-/// Commits an epoch and lets the sinks publish it. `finished` says that all input has been dealt with.
-pub(crate) fn commit(
-    graph: &Graph,
-    backend: &Arc<dyn Backend>,
-    catalog: &Catalog,
+/// Adds to the delta what every epoch changes: its number, its receipts, and whether it is the last.
+fn complete(
+    delta: &mut Delta,
     epoch: Epoch,
-    contributions: Vec<Contribution>,
+    receipts: &[(usize, String, Vec<u8>)],
     finished: bool,
     kept: &mut Receipts,
 ) -> Result<(), JobError> {
-    let mut delta = Delta::default();
-    let mut receipts = Vec::new();
-    for (worker, contribution) in contributions.into_iter().enumerate() {
-        if delta.is_empty() {
-            delta = contribution.delta;
-        } else {
-            delta.append(&contribution.delta);
-        }
-        receipts.extend(contribution.receipts.into_iter().map(|(sink, receipt)| (worker, sink, receipt)));
-    }
-    catalog.take_changes(&mut delta);
-    if delta.is_empty() && receipts.is_empty() && !finished {
-        // Nothing has happened, so there is nothing that a restart would have to know.
-        return Ok(());
-    }
     let mut number = Vec::new();
     persist::encode("epoch", &epoch, &mut number)?;
     delta.put(Family::Meta, layout::EPOCH_KEY, &number);
     std::mem::take(kept).iter().for_each(|key| delta.delete(Family::Meta, key));
-    for (worker, sink, receipt) in &receipts {
+    for (worker, sink, receipt) in receipts {
         let key = layout::receipt_key(sink, *worker);
         delta.put(Family::Meta, &key, receipt);
         kept.insert(key);
@@ -130,34 +136,15 @@ pub(crate) fn commit(
     if finished {
         delta.put(Family::Meta, FINISHED_KEY, &number);
     }
-    backend.commit(&delta)?;
-    let receipts: Vec<_> = receipts.into_iter().map(|(_, sink, receipt)| (sink, receipt)).collect();
+    Ok(())
+}
+
+fn publish(graph: &Graph, epoch: Epoch, receipts: &[(String, Vec<u8>)]) -> Result<(), JobError> {
     for (place, sink) in graph.sinks() {
-        let own = of_sink(&receipts, place);
+        let own = of_sink(receipts, place);
         if !own.is_empty() {
             sink.publish(epoch, &own).map_err(|cause| RunError::Sink { place: place.clone(), cause })?;
         }
     }
-    tracing::debug!(%epoch, changes = delta.len(), bytes = delta.bytes(), "committed");
     Ok(())
-}
-
-fn of_sink(receipts: &[(String, Vec<u8>)], place: &Place) -> Vec<Vec<u8>> {
-    let own = receipts.iter().filter(|(name, _)| place.name.as_ref() == Some(name));
-    own.map(|(_, receipt)| receipt.clone()).collect()
-}
-
-/// The receipts of the last epoch and their keys; the receipts in the order of the workers.
-fn read_receipts(backend: &dyn Backend) -> Result<(Receipts, Vec<(String, Vec<u8>)>), JobError> {
-    let (mut keys, mut found) = (Receipts::new(), Vec::new());
-    backend.scan(Family::Meta, RECEIPTS, &layout::after_prefix(RECEIPTS), &mut |key, receipt| {
-        keys.insert(key.to_vec());
-        let name = String::from_utf8_lossy(&key[RECEIPTS.len()..]).into_owned();
-        if let Some((sink, worker)) = name.rsplit_once('/') {
-            found.push((sink.to_owned(), worker.parse::<usize>().unwrap_or(0), receipt.to_vec()));
-        }
-        ControlFlow::Continue(())
-    })?;
-    found.sort_by_key(|(_, worker, _)| *worker);
-    Ok((keys, found.into_iter().map(|(sink, _, receipt)| (sink, receipt)).collect()))
 }

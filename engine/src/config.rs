@@ -30,6 +30,8 @@ pub(crate) struct Config {
     /// How long the end of one epoch may take before the job says that it is stuck. 5 min: longer than a slow
     /// disk or broker takes, and better than to wait for ever.
     pub(crate) epoch_timeout: Duration,
+    /// How often sources are asked for new splits. 1 min: partitions are added by hand, and rarely. At least 100 ms.
+    pub(crate) split_interval: Duration,
     pub(crate) limits: Limits,
 }
 
@@ -43,6 +45,7 @@ impl Default for Config {
             idle_after: Duration::from_secs(60),
             rate: None,
             epoch_timeout: Duration::from_secs(300),
+            split_interval: Duration::from_secs(60),
             limits: Limits::default(),
         }
     }
@@ -55,6 +58,9 @@ impl Config {
         }
         if self.epoch_interval < Duration::from_millis(10) {
             return Err(refused("epoch_interval", format!("{:?}", self.epoch_interval), "at least 10 ms"));
+        }
+        if self.split_interval < Duration::from_millis(100) {
+            return Err(refused("split_interval", format!("{:?}", self.split_interval), "at least 100 ms"));
         }
         if self.rate == Some(0) {
             return Err(refused("rate", "0".to_owned(), "at least one record a second"));

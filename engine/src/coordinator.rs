@@ -1,7 +1,8 @@
 //! Who decides when an epoch ends, and sees it through.
 //!
 //! One thread beside the workers. It orders the end of an epoch, gathers what every worker contributes, commits
-//! and publishes, while the workers are already in the next epoch. One epoch is on its way at a time.
+//! and publishes, while the workers are already in the next epoch. One epoch is on its way at a time. It sees one
+//! attempt to its end; what follows an attempt is [`attempt`](crate::attempt)'s business.
 //!
 //! [`Decision`] is a pure function of what is known; the thread around it does the waiting.
 
@@ -10,15 +11,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use highwater_operators::graph::Graph;
+use highwater_operators::decide::Marker;
 use highwater_operators::task::Contribution;
-use highwater_state::budget::TableBudget;
+use highwater_state::Epoch;
 use highwater_state::catalog::Catalog;
-use highwater_state::{Backend, Epoch};
 
 use crate::channels::Waker;
-use crate::commit::{self, Receipts};
+use crate::commit::Committing;
 use crate::error::JobError;
+use crate::parts::Parts;
+use crate::recovery::Receipts;
+use crate::step::{Moment, Step, watched};
 use crate::worker::{News, Order};
 
 /// How often the coordinator looks whether it is to stop or memory is short.
@@ -40,7 +43,7 @@ struct Known {
     due: bool,
     /// Tables hold more than their budget, and only a commit lets them shrink.
     short_of_memory: bool,
-    /// Somebody asked the job to stop.
+    /// Somebody asked the job to stop, or the input is to be divided anew.
     stopping: bool,
     /// All input has been read.
     exhausted: bool,
@@ -61,35 +64,43 @@ impl Known {
 struct Ending {
     epoch: Epoch,
     last: bool,
-    finished: bool,
+    end: End,
     since: Instant,
 }
 
-/// The coordinator of one job.
+/// The coordinator of one attempt.
 pub(crate) struct Coordinator {
-    pub(crate) graph: Arc<Graph>,
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) parts: Arc<Parts>,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) budget: Arc<TableBudget>,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) stop: Arc<AtomicBool>,
+    /// Set when a source has splits that this attempt does not read.
+    pub(crate) new_splits: Arc<AtomicBool>,
     pub(crate) orders: Vec<(Sender<Order>, Waker)>,
     pub(crate) news: Receiver<News>,
-    pub(crate) committed: Epoch,
     pub(crate) receipts: Receipts,
+    /// What decisions are signed with; its epoch is the last committed one.
+    pub(crate) marker: Marker,
 }
 
-/// How a job ended.
+/// Why the last epoch of an attempt was the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All input has been dealt with.
+    Finished,
+    /// The job was asked to stop before that was clear.
+    Stopped,
+    /// The input is to be divided anew: the next attempt follows at once.
+    Divided,
+}
+
+/// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) committed: Epoch,
-    /// All input has been dealt with, and the job was not asked to stop before that was clear.
-    pub(crate) finished: bool,
+    pub(crate) end: End,
 }
 
 impl Coordinator {
-    /// Runs the job to its end; whatever happens, the workers are told to stop.
+    /// Runs the attempt to its end; whatever happens, the workers are told to stop.
     pub(crate) fn run(mut self) -> Result<Outcome, JobError> {
         let outcome = self.coordinate();
         if outcome.is_err() {
@@ -113,11 +124,10 @@ impl Coordinator {
                 self.order(Order::MakeWay);
             }
             if let Decision::EndEpoch { last } = known.decide() {
-                let epoch = self.committed.next();
+                let epoch = self.marker.epoch.next();
                 last_end = Instant::now();
-                ending =
-                    Some(Ending { epoch, last, finished: known.exhausted && !making_way, since: last_end });
-                self.order(Order::EndEpoch { epoch, last });
+                ending = Some(Ending { epoch, last, end: self.end(known, making_way), since: last_end });
+                self.order_end(epoch, last);
             }
             match self.news.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -134,9 +144,9 @@ impl Coordinator {
                 self.commit(now_ending, all)?;
                 ending = None;
                 if now_ending.last {
-                    return Ok(Outcome { committed: self.committed, finished: now_ending.finished });
+                    return Ok(Outcome { committed: self.marker.epoch, end: now_ending.end });
                 }
-            } else if now_ending.since.elapsed() > self.timeout {
+            } else if now_ending.since.elapsed() > self.parts.terms.epoch_timeout {
                 return Err(JobError::Stuck { waited: now_ending.since.elapsed() });
             }
         }
@@ -144,23 +154,59 @@ impl Coordinator {
 
     fn known(&self, ending: bool, last_end: Instant, exhausted: &[bool]) -> Known {
         let since = last_end.elapsed();
+        let interval = self.parts.terms.epoch_interval;
         Known {
             ending,
-            due: since >= self.interval,
+            due: since >= interval,
             // Not at once again: rows are let go when the workers hear of the commit, not by the commit itself.
-            short_of_memory: self.budget.is_short() && since >= self.interval / 100,
-            stopping: self.stop.load(Ordering::Relaxed),
+            short_of_memory: self.parts.budget.is_short() && since >= interval / 100,
+            stopping: self.is_asked_to_stop() || self.is_to_be_divided(),
             exhausted: exhausted.iter().all(|&exhausted| exhausted),
         }
     }
 
+    fn is_asked_to_stop(&self) -> bool {
+        self.parts.stop.load(Ordering::Relaxed)
+    }
+
+    fn is_to_be_divided(&self) -> bool {
+        let called_back =
+            self.parts.shared && self.parts.decider.as_ref().is_some_and(|it| it.is_called_back());
+        called_back || self.new_splits.load(Ordering::Relaxed)
+    }
+
+    /// Why an epoch that ends now is the last one, if it is.
+    fn end(&self, known: Known, making_way: bool) -> End {
+        if self.is_asked_to_stop() {
+            End::Stopped
+        } else if known.exhausted && !making_way && !self.parts.shared {
+            End::Finished
+        } else {
+            // Where input is shared, what this instance has of it may end while others go on.
+            End::Divided
+        }
+    }
+
     fn commit(&mut self, ending: Ending, contributions: Vec<Contribution>) -> Result<(), JobError> {
-        let Ending { epoch, finished, .. } = ending;
-        let Coordinator { graph, backend, catalog, receipts, .. } = self;
-        commit::commit(graph, backend, catalog, epoch, contributions, finished, receipts)?;
-        self.committed = epoch;
-        self.order(Order::Applied(epoch));
-        Ok(())
+        let parts = &self.parts;
+        self.marker.epoch = ending.epoch;
+        let finished = ending.end == End::Finished;
+        let mut committing = watched(&parts.watch, Step::Gather, || {
+            Committing::gather(parts, &self.catalog, self.marker, contributions, finished, &mut self.receipts)
+        })?;
+        while !committing.is_done() {
+            committing.step(parts)?;
+        }
+        watched(&parts.watch, Step::Tell, || {
+            self.order(Order::Applied(ending.epoch));
+            Ok(())
+        })
+    }
+
+    fn order_end(&self, epoch: Epoch, last: bool) {
+        (self.parts.watch)(Step::Order, Moment::Before);
+        self.order(Order::EndEpoch { epoch, last });
+        (self.parts.watch)(Step::Order, Moment::After);
     }
 
     fn order(&self, order: Order) {

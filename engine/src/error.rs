@@ -1,8 +1,10 @@
 //! Why a job cannot start, or has ended before its input did.
 
-use highwater_operators::error::{RunError, TopologyError};
-use highwater_state::StateError;
+use highwater_operators::error::{Cause, Place, RunError, TopologyError, TryAgain};
+use highwater_state::{Epoch, StateError};
 use thiserror::Error;
+
+pub use crate::recovery::Mismatch;
 
 /// An error of a job; its text says what happened, where in the user's program, and what to do next.
 ///
@@ -41,6 +43,41 @@ pub enum JobError {
     /// from the last committed epoch.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// What decides epochs failed. Nothing is lost: what was decided is applied at the next start, what was not is done
+    /// again.
+    #[error("{decider}: {cause}; nothing is lost: a restart continues from the last committed epoch")]
+    Undecided {
+        /// Who decides.
+        decider: String,
+        /// What it said.
+        cause: Cause,
+    },
+    /// The state directory and what decides epochs do not fit together.
+    #[error("{decider}: {mismatch}")]
+    Mismatch {
+        /// Who decides.
+        decider: String,
+        /// What does not fit.
+        mismatch: Mismatch,
+    },
+    /// Exactly once needs a place to keep what the decider does not.
+    #[error(
+        "{place} keeps state or positions that {decider} do not: give the job a state directory with `Job::state`"
+    )]
+    NeedsState {
+        /// Who decides.
+        decider: String,
+        /// The operator or source.
+        place: Place,
+    },
+    /// The last run left an epoch that only its transactions can decide, and the topology has none any more.
+    #[error(
+        "{epoch} was being committed when the last run ended, and only the transactions that it was part of can             tell whether it was; run the program once more with its former sinks"
+    )]
+    InDoubt {
+        /// What is in doubt.
+        epoch: Epoch,
+    },
     /// A closure of the user, or a bug of ours, panicked.
     #[error(
         "worker {worker} panicked: {message}; nothing is lost: a restart continues from the last committed epoch"
@@ -68,6 +105,17 @@ pub enum JobError {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+impl JobError {
+    /// Whether doing the epoch again from the last committed one may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            JobError::Run(error) => error.may_pass(),
+            JobError::Undecided { cause, .. } => cause.is::<TryAgain>(),
+            _ => false,
+        }
+    }
 }
 
 impl std::fmt::Debug for JobError {

@@ -1,40 +1,29 @@
 //! A job: a topology, how it is to run, and its life from start to end.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use highwater_operators::error::{RunError, TopologyError};
-use highwater_operators::executor::Executor;
-use highwater_operators::flow::Flow;
+use highwater_operators::decide::Terms;
+use highwater_operators::error::TopologyError;
 use highwater_operators::graph::Graph;
-use highwater_operators::opening::WorkerOpening;
-use highwater_operators::task::{FullSpeed, Pace};
 use highwater_operators::topology::Topology;
+use highwater_state::Backend;
 use highwater_state::backend::memory::MemoryBackend;
 use highwater_state::backend::rocksdb::RocksDbBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
-use highwater_state::catalog::Catalog;
-use highwater_state::{Backend, Epoch};
 
-use crate::channels::{Channels, Waker, WorkerChannels};
-use crate::commit;
+use crate::attempt::{self, Begun, PATIENCE};
 use crate::config::Config;
-use crate::coordinator::{Coordinator, Outcome};
+use crate::coordinator::{End, Outcome};
 use crate::error::JobError;
 use crate::executor::Requesting;
-use crate::pace::{Bucket, WithinMemory};
+use crate::parts::Parts;
 use crate::report::{NodeReport, Report};
 use crate::shutdown::Signals;
-use crate::worker::{self, News, Order};
-
-/// How long a job that is stuck waits for its workers before it leaves them behind, and every job for futures that do
-/// not let go of their thread.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::step::{Moment, Step, Watch, unwatched};
 
 /// A topology and how it is to run.
 ///
@@ -59,12 +48,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Job {
     graph: Result<Graph, Vec<TopologyError>>,
     config: Config,
+    watch: Watch,
 }
 
 impl Job {
     /// A job of one worker that keeps its state in memory.
     pub fn new(topology: Topology) -> Job {
-        Job { graph: topology.finish(), config: Config::default() }
+        Job { graph: topology.finish(), config: Config::default(), watch: unwatched() }
     }
 
     /// How many threads run the topology, 1 to 128; 1 unless said. Results do not depend on it, and it may
@@ -119,6 +109,21 @@ impl Job {
         self
     }
 
+    /// How often sources are asked whether they have new splits, such as partitions that were added to a topic; 1 min
+    /// unless said, at least 100 ms. They are read from the next epoch on, from their beginning or where the
+    /// source says.
+    pub fn split_interval(mut self, interval: Duration) -> Job {
+        self.config.split_interval = interval;
+        self
+    }
+
+    /// Calls `watch` before and after every step of a start and of a commit, in the thread that does it: for logs of
+    /// one's own, and for tests that end the process there. It holds up the commit for as long as it takes.
+    pub fn watch_steps(mut self, watch: impl Fn(Step, Moment) + Send + Sync + 'static) -> Job {
+        self.watch = Arc::new(watch);
+        self
+    }
+
     /// Runs the job in this thread until its input ends, it fails, or the process gets SIGINT or SIGTERM, upon
     /// which it ends in a committed epoch. A second signal ends the process at once.
     ///
@@ -140,60 +145,32 @@ impl Job {
     pub fn start(self) -> Result<RunningJob, JobError> {
         let graph = Arc::new(self.graph.map_err(JobError::Topology)?);
         let memory = self.config.check()?;
-        let (backend, budget) = open_state(&self.config, &memory)?;
-        let catalog = Arc::new(Catalog::open(&*backend)?);
-        // Before the sinks begin: a source that is not there must not cost an output that is.
-        let splits = list_splits(&graph)?;
-        let found = commit::recover(&graph, &*backend)?;
         let stop = Arc::new(AtomicBool::new(false));
-        if found.finished {
-            commit::refuse_new_splits(&graph, &*backend, &splits)?;
-            tracing::warn!(
-                topology = graph.name(),
-                "all input was dealt with in an earlier run; nothing to do"
-            );
-            let outcome = Outcome { committed: found.committed, finished: true };
-            return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
-        }
-        commit::warn_of_missing_splits(&graph, &*backend, &splits)?;
-        let requesting = Requesting::start(&graph, self.config.workers)?;
-        let workers = Workers {
-            splits,
-            graph: Arc::clone(&graph),
-            backend: Arc::clone(&backend),
-            catalog: Arc::clone(&catalog),
-            budget: Arc::clone(&budget),
-            committed: found.committed,
-            config: self.config.clone(),
-        };
-        let (orders, news, threads) = workers.start(&requesting)?;
-        let coordinator = Coordinator {
+        let shared = is_shared(&graph, &self.config)?;
+        let (backend, budget) = open_state(&self.config, &memory)?;
+        let parts = Arc::new(Parts {
             graph: Arc::clone(&graph),
             backend,
-            catalog,
+            decider: graph.decider().cloned(),
+            shared,
+            terms: Terms {
+                epoch_interval: self.config.epoch_interval,
+                epoch_timeout: self.config.epoch_timeout,
+            },
             budget,
-            interval: self.config.epoch_interval,
-            timeout: self.config.epoch_timeout,
+            config: self.config,
             stop: Arc::clone(&stop),
-            orders,
-            news,
-            committed: found.committed,
-            receipts: found.receipts,
-        };
-        let coordinator = spawn("coordinator".to_owned(), move || {
-            let outcome = coordinator.run();
-            // The directory's lock is let go only when no worker reads the state any more. A worker that does not
-            // come back keeps it, and is left behind.
-            let patience = Instant::now() + PATIENCE;
-            let stuck = matches!(outcome, Err(JobError::Stuck { .. }));
-            for thread in threads {
-                while stuck && !thread.is_finished() && Instant::now() < patience {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                if !stuck || thread.is_finished() {
-                    let _ = thread.join();
-                }
+            watch: self.watch,
+        });
+        let requesting = Requesting::start(&graph, parts.config.workers)?;
+        let attempt = match attempt::begin(&parts, &requesting)? {
+            Begun::Running(attempt) => attempt,
+            Begun::Over(outcome) => {
+                return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
             }
+        };
+        let coordinator = attempt::spawn("coordinator".to_owned(), move || {
+            let outcome = attempt::run_all(&parts, &requesting, attempt);
             requesting.end(PATIENCE);
             outcome
         })?;
@@ -238,7 +215,7 @@ impl RunningJob {
             },
         };
         let epoch = outcome.committed;
-        Ok(Report { epoch, finished: outcome.finished, nodes: NodeReport::of(&self.graph) })
+        Ok(Report { epoch, finished: outcome.end == End::Finished, nodes: NodeReport::of(&self.graph) })
     }
 }
 
@@ -263,90 +240,16 @@ fn open_state(
     })
 }
 
-fn list_splits(graph: &Graph) -> Result<BTreeMap<usize, Vec<String>>, JobError> {
-    let mut splits = BTreeMap::new();
-    for (number, place, list) in graph.sources() {
-        let listed = list().map_err(|cause| RunError::Source { place: place.clone(), cause })?;
-        splits.insert(number, listed);
+/// Whether the job has no state of its own and shares its input with other instances.
+fn is_shared(graph: &Graph, config: &Config) -> Result<bool, JobError> {
+    let Some(decider) = graph.decider() else { return Ok(false) };
+    if config.state.is_some() {
+        return Ok(false);
     }
-    Ok(splits)
-}
-
-/// What every worker is started with.
-struct Workers {
-    graph: Arc<Graph>,
-    backend: Arc<dyn Backend>,
-    catalog: Arc<Catalog>,
-    budget: Arc<TableBudget>,
-    splits: BTreeMap<usize, Vec<String>>,
-    committed: Epoch,
-    config: Config,
-}
-
-type Started = (Vec<(Sender<Order>, Waker)>, Receiver<News>, Vec<JoinHandle<()>>);
-
-impl Workers {
-    fn start(self, requesting: &Requesting) -> Result<Started, JobError> {
-        let count = self.config.workers;
-        let wakers: Vec<Waker> = (0..count).map(|_| Waker::default()).collect();
-        let channels = Arc::new(Channels::new(self.config.limits.channel_batches, wakers.clone()));
-        let pace: Arc<dyn Pace + Send + Sync> = match self.config.rate {
-            Some(rate) => Arc::new(Bucket::new(rate)),
-            None => Arc::new(FullSpeed),
-        };
-        let pace = Arc::new(WithinMemory { pace, budget: Arc::clone(&self.budget) });
-        let (news_sender, news) = unbounded();
-        let shared = Arc::new(self);
-        let mut orders = Vec::with_capacity(count);
-        let mut threads = Vec::with_capacity(count);
-        for (number, waker) in wakers.into_iter().enumerate() {
-            let (order_sender, order_receiver) = unbounded();
-            let (shared, channels, pace) = (Arc::clone(&shared), Arc::clone(&channels), Arc::clone(&pace));
-            let (news_sender, own_waker) = (news_sender.clone(), waker.clone());
-            let executor = requesting.executor(waker.clone());
-            orders.push((order_sender, waker));
-            threads.push(spawn(format!("worker-{number}"), move || {
-                own_waker.is_me();
-                let transport = WorkerChannels { own: number, channels };
-                worker::run(
-                    number,
-                    || shared.open(number, &transport, executor),
-                    &*pace,
-                    &order_receiver,
-                    &news_sender,
-                );
-            })?);
-        }
-        Ok((orders, news, threads))
+    let decided_by = decider.describe();
+    if let Some(place) = graph.first_with_state().or(graph.first_beside_the_decider()) {
+        return Err(JobError::NeedsState { decider: decided_by, place: place.clone() });
     }
-
-    fn open(
-        &self,
-        worker: usize,
-        transport: &WorkerChannels,
-        executor: Arc<dyn Executor>,
-    ) -> Result<Flow, RunError> {
-        let opening = WorkerOpening {
-            worker,
-            workers: self.config.workers,
-            backend: Arc::clone(&self.backend),
-            catalog: Arc::clone(&self.catalog),
-            budget: Arc::clone(&self.budget),
-            committed: self.committed,
-            limits: self.config.limits.clone(),
-            transport,
-            splits: &self.splits,
-            idle_after: self.config.idle_after,
-            executor,
-        };
-        Flow::open(&self.graph, &opening)
-    }
-}
-
-fn spawn<T: Send + 'static>(
-    name: String,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, JobError> {
-    let thread = std::thread::Builder::new().name(name).spawn(run);
-    thread.map_err(|source| JobError::System { doing: "start a thread", source })
+    decider.share().map_err(|cause| JobError::Undecided { decider: decided_by, cause })?;
+    Ok(true)
 }

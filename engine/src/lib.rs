@@ -6,6 +6,7 @@
 //!
 //! The engine has no type parameter: types end at the edges of [`operators`], and here a batch is a box.
 
+mod attempt;
 mod channels;
 mod commit;
 mod config;
@@ -14,9 +15,12 @@ pub mod error;
 mod executor;
 pub mod job;
 mod pace;
+mod parts;
 pub mod prelude;
+mod recovery;
 pub mod report;
 mod shutdown;
+pub mod step;
 mod worker;
 
 pub use highwater_connectors as connectors;

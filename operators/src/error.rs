@@ -9,6 +9,11 @@ use thiserror::Error;
 /// The reason given by a source, a sink or a closure of the user.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
+/// A cause that may pass: the job forgets the epoch, and does it again from the last committed one.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct TryAgain(pub Cause);
+
 /// Where in the user's program an operator stands, and what it is called there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -82,6 +87,18 @@ pub enum RunError {
         /// Why.
         cause: StateError,
     },
+}
+
+impl RunError {
+    /// Whether doing the epoch again from the last committed one may help: its cause is a [`TryAgain`].
+    pub fn may_pass(&self) -> bool {
+        match self {
+            RunError::Operator { cause, .. }
+            | RunError::Source { cause, .. }
+            | RunError::Sink { cause, .. } => cause.is::<TryAgain>(),
+            RunError::BadRecord { .. } | RunError::State { .. } => false,
+        }
+    }
 }
 
 /// A fault of the topology itself, found before it runs.

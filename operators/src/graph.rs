@@ -10,6 +10,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crate::decide::{Decide, is_same};
 use crate::error::{Place, TopologyError};
 use crate::opening::{NodeOpening, OpenError};
 use crate::sink::Publish;
@@ -38,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) asynchronous: bool,
     pub(crate) source: Option<Box<Splits>>,
     pub(crate) sink: Option<Arc<dyn Publish>>,
+    /// Who decides epochs, if a source or sink has a say in it.
+    pub(crate) decider: Option<Arc<dyn Decide>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -110,6 +113,27 @@ impl Graph {
         self.nodes.iter().filter_map(|node| Some((&node.place, node.sink.as_ref()?)))
     }
 
+    /// Who decides epochs: the decider of the sinks. `None` if no sink has one, whatever sources have; those keep their
+    /// positions in the state directory.
+    pub fn decider(&self) -> Option<&Arc<dyn Decide>> {
+        let sinks = self.nodes.iter().filter(|node| node.sink.is_some());
+        sinks.filter_map(|node| node.decider.as_ref()).next()
+    }
+
+    /// The first operator that keeps state; sources and sinks aside.
+    pub fn first_with_state(&self) -> Option<&Place> {
+        let nodes = self.nodes.iter().filter(|node| node.source.is_none() && node.sink.is_none());
+        nodes.map(|node| &node.place).find(|place| place.name.is_some())
+    }
+
+    /// The first source whose positions the decider does not keep.
+    pub fn first_beside_the_decider(&self) -> Option<&Place> {
+        let mut sources = self.nodes.iter().filter(|node| node.source.is_some());
+        let decider = self.decider()?;
+        let beside = |node: &&Node| !node.decider.as_ref().is_some_and(|own| is_same(own, decider));
+        sources.find(beside).map(|node| &node.place)
+    }
+
     /// The faults of the plan that can be seen before it runs.
     ///
     /// # Errors
@@ -144,6 +168,15 @@ impl Graph {
                     "one of its outputs is taken twice; take it once and clone the stream".to_owned();
                 errors.push(TopologyError::Argument { place: self.nodes[port.node].place.clone(), reason });
             }
+        }
+        let mut deciders = self.nodes.iter().filter_map(|node| Some((&node.place, node.decider.as_ref()?)));
+        if let Some((first, decider)) = deciders.next()
+            && let Some((second, _)) = deciders.find(|(_, other)| !is_same(decider, other))
+        {
+            let reason = format!(
+                "it writes or reads in other transactions than {first}; make all of them from one clone of the cluster"
+            );
+            errors.push(TopologyError::Argument { place: second.clone(), reason });
         }
         if self.nodes.iter().all(|node| node.source.is_none()) {
             errors.push(TopologyError::NoSource { topology: self.name.clone() });

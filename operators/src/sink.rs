@@ -5,9 +5,12 @@
 //! A crash between the two repeats the publishing at the next start, hence the invariant that a sink keeps:
 //! publishing the same epoch twice gives the same as publishing it once.
 
+use std::sync::Arc;
+
 use highwater_state::Epoch;
 
 use crate::batch::Batch;
+use crate::decide::Decide;
 use crate::error::Cause;
 
 /// Somewhere that records go to.
@@ -35,6 +38,14 @@ pub trait Publish: Send + Sync + 'static {
     /// # Errors
     /// If the outside world fails: the job stops, and the next start publishes again.
     fn publish(&self, epoch: Epoch, receipts: &[Vec<u8>]) -> Result<(), Cause>;
+
+    /// Who decides epochs, if this sink writes in transactions: what it took becomes visible with the decision. All
+    /// sinks and sources of a topology that have a decider must have the same. The writers of such a sink are not
+    /// [`ready`](Writer::ready) between [`stage`](Writer::stage) and the decision, and their receipts are empty only
+    /// if they wrote nothing.
+    fn decider(&self) -> Option<Arc<dyn Decide>> {
+        None
+    }
 }
 
 /// Takes records for one worker.

@@ -7,8 +7,11 @@
 //!
 //! A reader never blocks: a worker that waits for one source cannot drain the others.
 
-use highwater_state::Persist;
+use std::sync::Arc;
 
+use highwater_state::{Epoch, Persist};
+
+use crate::decide::Decide;
 use crate::error::Cause;
 
 /// Something that records come from.
@@ -33,6 +36,11 @@ pub trait Source: Send + Sync + 'static {
         split: &str,
         from: Option<Self::Position>,
     ) -> Result<Box<dyn Reader<Item = Self::Item, Position = Self::Position>>, Cause>;
+
+    /// Who keeps the positions beside the state directory, if they are part of a transaction.
+    fn decider(&self) -> Option<Arc<dyn Decide>> {
+        None
+    }
 }
 
 /// What a reader says after a poll.
@@ -62,6 +70,11 @@ pub trait Reader {
 
     /// The position behind the last record that was delivered: what a restart continues from.
     fn position(&self) -> Self::Position;
+
+    /// The epoch ends here: the position is now what it keeps. Called whether or not the position has moved.
+    fn ends_epoch(&mut self, epoch: Epoch) {
+        let _ = epoch;
+    }
 
     /// Called after every commit with the position that is now durable, so that the outside world can be told
     /// (a consumer group's offsets). Never needed for recovery.

@@ -110,7 +110,7 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
 
     fn end_epoch(&mut self, epoch: Epoch, context: &mut StepContext<'_>) -> Result<(), Fault> {
         self.last_epoch = epoch;
-        self.freeze_positions(&mut context.contribution.delta)?;
+        self.freeze_positions(epoch, &mut context.contribution.delta)?;
         self.out.barrier(epoch);
         context.contribution.passed += 1;
         if context.last {
@@ -120,9 +120,10 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
         Ok(())
     }
 
-    fn freeze_positions(&mut self, delta: &mut Delta) -> Result<(), Fault> {
+    fn freeze_positions(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         let name = self.place.name.as_deref().unwrap_or_default();
         for split in &mut self.splits {
+            split.reader.ends_epoch(epoch);
             let mut bytes = Vec::new();
             persist::encode("position", &split.reader.position(), &mut bytes)?;
             if bytes != split.frozen {

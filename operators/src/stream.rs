@@ -127,6 +127,7 @@ pub(crate) fn add_node(graph: &Rc<RefCell<Graph>>, place: Place, inputs: Vec<Por
         asynchronous: false,
         source: None,
         sink: None,
+        decider: None,
         counters: Default::default(),
     });
     graph.nodes.len() - 1

@@ -56,6 +56,7 @@ impl Topology {
             let mut plan = graph.borrow_mut();
             let plan_node = &mut plan.nodes[node];
             plan_node.origin = true;
+            plan_node.decider = source.decider();
             plan_node.source = Some(Box::new(move || splits.splits()));
             plan_node.open =
                 Some(Box::new(move |opening| Ok(Box::new(SourceTask::open(&*source, on_bad, opening)?))));

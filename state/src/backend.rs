@@ -1,6 +1,6 @@
 //! Where decided epochs are kept, as bytes.
 //!
-//! Invariant HW-2: a backend changes only by [`Backend::commit`], atomically. It does not know types, operators
+//! Invariant HW-2: a backend changes only by [`Backend::commit`] and [`Backend::apply`], atomically. It does not know types, operators
 //! or epochs; it knows rows, families and deltas.
 //!
 //! Every implementation is judged by `tests/backend_contract.rs` against an ordered map.
@@ -33,4 +33,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Applies all changes of the delta, or none: atomic, and durable once it returns.
     fn commit(&self, delta: &Delta) -> Result<()>;
+
+    /// Applies all changes of the delta, or none, without waiting for the disk: durable with the next
+    /// [`commit`](Backend::commit) at the latest. A power cut may take it back, as a whole and with whatever was
+    /// applied after it; a kill of the process does not. For what [`redo`](crate::redo) can repeat.
+    fn apply(&self, delta: &Delta) -> Result<()> {
+        self.commit(delta)
+    }
 }

@@ -15,11 +15,14 @@ pub enum Family {
     Timers,
     /// Epochs, positions, watermarks, receipts, the catalog of names.
     Meta,
+    /// The delta of an epoch that is not decided yet; see [`redo`](crate::redo).
+    Redo,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 4] = [Family::Values, Family::Windows, Family::Timers, Family::Meta];
+    pub const ALL: [Family; 5] =
+        [Family::Values, Family::Windows, Family::Timers, Family::Meta, Family::Redo];
 
     /// The family's name on disk.
     pub fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Family {
             Family::Windows => "windows",
             Family::Timers => "timers",
             Family::Meta => "meta",
+            Family::Redo => "redo",
         }
     }
 }

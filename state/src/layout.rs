@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | values | store (2) · key group (2) · key |
 //! | windows, timers | store (2) · key group (2) · time (8) · key |
-//! | meta | a text: `format`, `epoch`, `catalog/…`, `position/…`, `watermark/…`, `receipt/…` |
+//! | meta | a text: `format`, `epoch`, `identity`, `catalog/…`, `position/…`, `watermark/…`, `receipt/…` |
+//! | redo | a text: `head`, `piece/…` |
 //!
 //! Numbers are big-endian, times have their sign bit flipped, so that rows sort by store, then key group, then
 //! time, also before 1970. Keys are encoded by [`persist`](crate::persist) and stand last, so they need no end
@@ -20,6 +21,8 @@ pub const FORMAT: u32 = 1;
 pub const FORMAT_KEY: &[u8] = b"format";
 /// The meta row that holds the number of the last committed epoch.
 pub const EPOCH_KEY: &[u8] = b"epoch";
+/// The meta row that holds what tells this state from every other: random bytes of its first start.
+pub const IDENTITY_KEY: &[u8] = b"identity";
 
 /// Writes the key of a row of the family `values`, without the user's key.
 pub fn value_prefix(store: StoreId, group: KeyGroup, into: &mut Vec<u8>) {

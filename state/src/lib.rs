@@ -24,6 +24,7 @@ pub mod id;
 pub mod layout;
 pub mod panes;
 pub mod persist;
+pub mod redo;
 pub mod shape;
 pub mod table;
 pub mod time;

@@ -24,7 +24,11 @@ impl<T: 'static, C: Clock> Stream<T, C> {
         let node = add_node(graph, place, vec![self.wire.port]);
         let sink = Arc::new(sink);
         let publish: Arc<dyn Publish> = Arc::clone(&sink) as _;
-        graph.borrow_mut().nodes[node].sink = Some(publish);
+        let decider = publish.decider();
+        let mut plan = graph.borrow_mut();
+        plan.nodes[node].sink = Some(publish);
+        plan.nodes[node].decider = decider;
+        drop(plan);
         set_operator::<Batch<T>, ()>(graph, node, move |opening| {
             let writer = sink.open(opening.worker.worker).map_err(Fault::Failed)?;
             Ok(Box::new(WriteAll { writer }))

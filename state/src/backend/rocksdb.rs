@@ -153,6 +153,16 @@ impl Backend for RocksDbBackend {
     }
 
     fn commit(&self, delta: &Delta) -> Result<()> {
+        self.write(delta, true)
+    }
+
+    fn apply(&self, delta: &Delta) -> Result<()> {
+        self.write(delta, false)
+    }
+}
+
+impl RocksDbBackend {
+    fn write(&self, delta: &Delta, synced: bool) -> Result<()> {
         if delta.is_empty() {
             return Ok(());
         }
@@ -168,7 +178,7 @@ impl Backend for RocksDbBackend {
             }
         }
         let mut options = WriteOptions::default();
-        options.set_sync(true);
+        options.set_sync(synced);
         self.db.write_opt(batch, &options).map_err(failed("committing an epoch"))
     }
 }
@@ -227,7 +237,8 @@ fn write_buffer_fraction(family: Family) -> usize {
     match family {
         Family::Values => 4,
         Family::Windows => 8,
-        Family::Timers | Family::Meta => 16,
+        Family::Redo => 16,
+        Family::Timers | Family::Meta => 32,
     }
 }
 

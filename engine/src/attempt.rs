@@ -1,0 +1,367 @@
+//! One attempt at running the topology: from a recovery to its last epoch, or to the first error.
+//!
+//! A job is a sequence of attempts. Most have one; another follows where the epoch was aborted and can be done again
+//! (a transaction that the brokers gave up, a rebalance in the middle), or where the input is divided anew (more
+//! partitions, other instances). Each begins with the same recovery as a start of the program, so that what an abort
+//! leaves is what a crash leaves; only fewer things are lost, and nobody has to start anything.
+//!
+//! Invariant: when an attempt has ended, nothing of it runs any more and nothing of its undecided epoch is left, but
+//! for a worker that does not come back, which ends the job.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use highwater_operators::error::RunError;
+use highwater_operators::executor::Executor;
+use highwater_operators::flow::Flow;
+use highwater_operators::graph::Graph;
+use highwater_operators::opening::WorkerOpening;
+use highwater_operators::task::{FullSpeed, Pace};
+use highwater_state::catalog::Catalog;
+use highwater_state::delta::Family;
+use highwater_state::{Delta, Epoch};
+
+use crate::channels::{Channels, Waker, WorkerChannels};
+use crate::coordinator::{Coordinator, End, Outcome};
+use crate::error::JobError;
+use crate::executor::Requesting;
+use crate::pace::{Bucket, WithinMemory};
+use crate::parts::Parts;
+use crate::recovery::{self, Found};
+use crate::worker::{self, News, Order};
+
+/// How long a job that is stuck waits for its workers before it leaves them behind, and every job for futures that do
+/// not let go of their thread.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many attempts may fail one after the other without an epoch in between before the job ends with the error of
+/// the last: 10, with the pauses below more than a minute, longer than a broker takes to restart.
+const FAILED_ATTEMPTS_MAX: u32 = 10;
+
+/// The pause after the first failed attempt; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// How long one wait for a share of the input takes before it is looked whether the job is to stop.
+const JOIN_LOOK: Duration = Duration::from_millis(100);
+
+type Splits = BTreeMap<usize, Vec<String>>;
+
+/// What the beginning of an attempt comes to.
+pub(crate) enum Begun {
+    /// It runs.
+    Running(Attempt),
+    /// There is nothing to do.
+    Over(Outcome),
+}
+
+/// An attempt that runs.
+pub(crate) struct Attempt {
+    coordinator: Coordinator,
+    threads: Vec<JoinHandle<()>>,
+    watching: Watching,
+    parts: Arc<Parts>,
+}
+
+/// Recovers, and starts the workers.
+pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
+    if parts.shared {
+        forget_everything(parts)?;
+        if !join(parts)? {
+            return Ok(Begun::Over(Outcome { committed: Epoch(0), end: End::Stopped }));
+        }
+    }
+    let catalog = Arc::new(Catalog::open(&*parts.backend)?);
+    // Before the sinks begin: a source that is not there must not cost an output that is.
+    let splits = list_splits(&parts.graph)?;
+    let found = recovery::recover(parts)?;
+    if found.finished {
+        recovery::refuse_new_splits(&parts.graph, &*parts.backend, &splits)?;
+        tracing::warn!(
+            topology = parts.graph.name(),
+            "all input was dealt with in an earlier run; nothing to do"
+        );
+        return Ok(Begun::Over(Outcome { committed: found.committed, end: End::Finished }));
+    }
+    recovery::warn_of_missing_splits(&parts.graph, &*parts.backend, &splits)?;
+    let watching = Watching::start(parts, splits.clone())?;
+    let Found { committed, receipts, marker, .. } = found;
+    let workers = Workers { parts: Arc::clone(parts), catalog: Arc::clone(&catalog), committed, splits };
+    let (orders, news, threads) = workers.start(requesting)?;
+    let coordinator = Coordinator {
+        parts: Arc::clone(parts),
+        catalog,
+        new_splits: Arc::clone(&watching.new),
+        orders,
+        news,
+        receipts,
+        marker,
+    };
+    Ok(Begun::Running(Attempt { coordinator, threads, watching, parts: Arc::clone(parts) }))
+}
+
+/// Runs an attempt that has begun, and all that have to follow it.
+pub(crate) fn run_all(
+    parts: &Arc<Parts>,
+    requesting: &Requesting,
+    first: Attempt,
+) -> Result<Outcome, JobError> {
+    let outcome = run_each(parts, requesting, first);
+    if let Some(decider) = &parts.decider {
+        decider.leave();
+    }
+    outcome
+}
+
+fn run_each(parts: &Arc<Parts>, requesting: &Requesting, first: Attempt) -> Result<Outcome, JobError> {
+    let mut failures = Failures::default();
+    let mut attempt = Some(first);
+    loop {
+        let ended = match attempt.take() {
+            Some(attempt) => attempt.run(),
+            None => match begin(parts, requesting) {
+                Ok(Begun::Running(next)) => next.run(),
+                Ok(Begun::Over(outcome)) => return Ok(outcome),
+                Err(error) => Err(error),
+            },
+        };
+        match ended {
+            Ok(Outcome { end: End::Divided, .. }) => {
+                tracing::info!(topology = parts.graph.name(), "the input is divided anew");
+                failures = Failures::default();
+            }
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => failures.bear(error, parts)?,
+        }
+    }
+}
+
+/// How often attempts have failed one after the other.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    committed: Option<Vec<u8>>,
+}
+
+impl Failures {
+    /// Waits before the next attempt, if the error may pass.
+    fn bear(&mut self, error: JobError, parts: &Parts) -> Result<(), JobError> {
+        if !error.may_pass() {
+            return Err(error);
+        }
+        let committed = parts.backend.get(Family::Meta, highwater_state::layout::EPOCH_KEY)?;
+        if committed != self.committed {
+            (self.count, self.committed) = (0, committed);
+        }
+        self.count += 1;
+        if self.count >= FAILED_ATTEMPTS_MAX {
+            tracing::error!(attempts = self.count, "gives up: no epoch could be committed");
+            return Err(error);
+        }
+        let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.saturating_pow(self.count - 1));
+        tracing::warn!(
+            attempt = self.count,
+            ?pause,
+            "the epoch is done again from the last committed one: {error}"
+        );
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            if parts.stop.load(Ordering::Relaxed) {
+                return Err(error);
+            }
+            std::thread::sleep(pause.min(Duration::from_millis(20)));
+        }
+        Ok(())
+    }
+}
+
+impl Attempt {
+    /// Sees the attempt to its end; nothing of it runs when this returns.
+    fn run(self) -> Result<Outcome, JobError> {
+        let outcome = self.coordinator.run();
+        self.watching.end();
+        // The directory's lock is let go only when no worker reads the state any more. A worker that does not
+        // come back keeps it, and is left behind.
+        let patience = Instant::now() + PATIENCE;
+        let stuck = matches!(outcome, Err(JobError::Stuck { .. }));
+        for thread in self.threads {
+            while stuck && !thread.is_finished() && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if !stuck || thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+        if let Some(decider) = self.parts.decider.as_ref().filter(|_| self.parts.shared) {
+            decider.let_go();
+        }
+        outcome
+    }
+}
+
+/// Where input is shared nothing is known from before: what this instance had may have been another's since.
+fn forget_everything(parts: &Parts) -> Result<(), JobError> {
+    let mut delta = Delta::default();
+    Family::ALL.iter().for_each(|family| delta.delete_range(*family, &[], &[u8::MAX; 8]));
+    Ok(parts.backend.commit(&delta)?)
+}
+
+/// Waits for a share of the input; `false` if the job is asked to stop before there is one.
+fn join(parts: &Parts) -> Result<bool, JobError> {
+    let Some(decider) = &parts.decider else { return Ok(true) };
+    while !parts.stop.load(Ordering::Relaxed) {
+        if decider.join(JOIN_LOOK).map_err(|cause| parts.undecided(cause))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn list_splits(graph: &Graph) -> Result<Splits, JobError> {
+    let mut splits = BTreeMap::new();
+    for (number, place, list) in graph.sources() {
+        let listed = list().map_err(|cause| RunError::Source { place: place.clone(), cause })?;
+        splits.insert(number, listed);
+    }
+    Ok(splits)
+}
+
+/// A thread that looks for splits that were not there when the attempt began.
+struct Watching {
+    new: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watching {
+    fn start(parts: &Arc<Parts>, known: Splits) -> Result<Watching, JobError> {
+        let (new, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let mut watching = Watching { new: Arc::clone(&new), ended: Arc::clone(&ended), thread: None };
+        // Who shares its input is told of what is new by being called back.
+        if parts.shared {
+            return Ok(watching);
+        }
+        let graph = Arc::clone(&parts.graph);
+        let interval = parts.config.split_interval;
+        watching.thread = Some(spawn("splits".to_owned(), move || {
+            loop {
+                let end = Instant::now() + interval;
+                while Instant::now() < end {
+                    std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
+                    if ended.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                match list_splits(&graph) {
+                    Ok(listed) if has_more(&listed, &known) => {
+                        tracing::info!(topology = graph.name(), "a source has splits that are not read yet");
+                        new.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!("splits could not be listed again: {error}"),
+                }
+            }
+        })?);
+        Ok(watching)
+    }
+
+    /// Tells the thread to end; it does when a question that it is asking is answered.
+    fn end(self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+/// Whether any source has a split that is not known.
+fn has_more(listed: &Splits, known: &Splits) -> bool {
+    listed.iter().any(|(source, splits)| {
+        let known = known.get(source).map(Vec::as_slice).unwrap_or_default();
+        splits.iter().any(|split| !known.contains(split))
+    })
+}
+
+/// What every worker is started with.
+struct Workers {
+    parts: Arc<Parts>,
+    catalog: Arc<Catalog>,
+    splits: Splits,
+    committed: Epoch,
+}
+type Started = (Vec<(Sender<Order>, Waker)>, Receiver<News>, Vec<JoinHandle<()>>);
+
+impl Workers {
+    fn start(self, requesting: &Requesting) -> Result<Started, JobError> {
+        let config = &self.parts.config;
+        let count = config.workers;
+        let wakers: Vec<Waker> = (0..count).map(|_| Waker::default()).collect();
+        let channels = Arc::new(Channels::new(config.limits.channel_batches, wakers.clone()));
+        let pace: Arc<dyn Pace + Send + Sync> = match config.rate {
+            Some(rate) => Arc::new(Bucket::new(rate)),
+            None => Arc::new(FullSpeed),
+        };
+        let pace = Arc::new(WithinMemory { pace, budget: Arc::clone(&self.parts.budget) });
+        let (news_sender, news) = unbounded();
+        let shared = Arc::new(self);
+        let mut orders = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for (number, waker) in wakers.into_iter().enumerate() {
+            let (order_sender, order_receiver) = unbounded();
+            let (shared, channels, pace) = (Arc::clone(&shared), Arc::clone(&channels), Arc::clone(&pace));
+            let (news_sender, own_waker) = (news_sender.clone(), waker.clone());
+            let executor = requesting.executor(waker.clone());
+            orders.push((order_sender, waker));
+            threads.push(spawn(format!("worker-{number}"), move || {
+                own_waker.is_me();
+                let transport = WorkerChannels { own: number, channels };
+                worker::run(
+                    number,
+                    || shared.open(number, &transport, executor),
+                    &*pace,
+                    &order_receiver,
+                    &news_sender,
+                );
+            })?);
+        }
+        Ok((orders, news, threads))
+    }
+
+    fn open(
+        &self,
+        worker: usize,
+        transport: &WorkerChannels,
+        executor: Arc<dyn Executor>,
+    ) -> Result<Flow, RunError> {
+        let opening = WorkerOpening {
+            worker,
+            workers: self.parts.config.workers,
+            backend: Arc::clone(&self.parts.backend),
+            catalog: Arc::clone(&self.catalog),
+            budget: Arc::clone(&self.parts.budget),
+            committed: self.committed,
+            limits: self.parts.config.limits.clone(),
+            transport,
+            splits: &self.splits,
+            idle_after: self.parts.config.idle_after,
+            executor,
+        };
+        Flow::open(&self.parts.graph, &opening)
+    }
+}
+
+/// Starts a thread with a name.
+pub(crate) fn spawn<T: Send + 'static>(
+    name: String,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, JobError> {
+    let thread = std::thread::Builder::new().name(name).spawn(run);
+    thread.map_err(|source| JobError::System { doing: "start a thread", source })
+}
