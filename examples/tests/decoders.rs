@@ -88,8 +88,18 @@ fn lines_take_any_bytes() {
 }
 
 #[test]
+fn a_marker_takes_any_bytes() {
+    hold("marker");
+}
+
+#[test]
 fn operators_take_any_rows() {
     hold("operators");
+}
+
+#[test]
+fn a_prepared_delta_takes_any_bytes() {
+    hold("redo");
 }
 
 #[test]

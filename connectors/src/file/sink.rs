@@ -36,6 +36,8 @@ const SHOWN_BYTES: usize = 200;
 /// job that begins anew (without state) **empties the output**. The output must not be edited by others while
 /// the job is to go on: what is behind the published end is cut off, and a file that became shorter is refused.
 ///
+/// The staging directory is its owner's only (mode 0700), whatever the output's permissions are.
+///
 /// Cost: every byte is written twice (part and output); an epoch with records costs two syncs for each worker
 /// that has some, and three more. Memory: 64 KiB for each worker.
 ///

@@ -7,6 +7,8 @@
 //! - `marker`: the epoch that was published last and how long the output was then;
 //! - `lock`: held while a sink lives.
 //!
+//! The directory is its owner's only (mode 0700); the output gets what the process gives to new files.
+//!
 //! Invariant: the first `marker.bytes` bytes of the output are the records of the epochs up to `marker.epoch`, and
 //! no other part of the output counts. The marker is replaced in one step (written aside, synced, renamed), so
 //! every crash leaves the old state or the new. It knows neither records nor codecs.
@@ -217,12 +219,8 @@ impl Staging {
 
     /// Makes the directory and takes the lock, which the system gives back when the process dies.
     fn prepare(&self) -> Result<(), FileError> {
-        match fs::create_dir(&self.directory) {
-            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(FileError::system("create", &self.directory)(cause));
-            }
-            _ => sync_directory(parent(&self.output))?,
-        }
+        make_private(&self.directory)?;
+        sync_directory(parent(&self.output))?;
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
             let path = self.file("lock");
@@ -276,6 +274,31 @@ impl Staging {
         }
         self.sync()
     }
+}
+
+/// Makes a directory that is its owner's only (mode 0700), as the records in it may be less public than the output
+/// will be; one that is there becomes so.
+///
+/// A link in its place is refused, and a directory of somebody else cannot be changed: the output may lie where others
+/// may make files, and what they put there must not get our records.
+fn make_private(directory: &Path) -> Result<(), FileError> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(directory) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        created => return created.map_err(FileError::system("create", directory)),
+    }
+    let found = fs::symlink_metadata(directory).map_err(FileError::system("look at", directory))?;
+    if !found.is_dir() {
+        return Err(FileError::NotADirectory { path: directory.to_owned() });
+    }
+    #[cfg(unix)]
+    {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(directory, private).map_err(FileError::system("make private", directory))?;
+    }
+    Ok(())
 }
 
 /// The directory that holds `path`.

@@ -17,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::secrets::Secrets;
 use super::{ANSWER_TIMEOUT, Kafka, KafkaError};
 
 /// How long a question waits before it is asked again, where the answer was that a leader is not there yet.
@@ -25,9 +26,11 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How many events of the common queue one call serves; a reader calls once per batch.
 const EVENTS_PER_CALL: usize = 4;
 
-/// What a client reported on the side: connections that broke, brokers that are down.
+/// What a client reported on the side: connections that broke, brokers that are down. All that librdkafka says goes
+/// through here, and loses the values of secret settings.
 pub(super) struct Troubles {
     brokers: String,
+    secrets: Secrets,
     topic: String,
     /// Whether the user named a group; if not, what concerns the group is no trouble.
     group: bool,
@@ -42,9 +45,10 @@ struct Seen {
 }
 
 impl Troubles {
-    pub(super) fn new(brokers: &str, topic: &str, group: bool) -> Self {
+    pub(super) fn new(kafka: &Kafka, topic: &str, group: bool) -> Self {
         Troubles {
-            brokers: brokers.to_owned(),
+            brokers: kafka.brokers.clone(),
+            secrets: kafka.secrets(),
             topic: topic.to_owned(),
             group,
             seen: Mutex::default(),
@@ -58,6 +62,7 @@ impl Troubles {
     }
 
     fn note(&self, code: Option<Code>, reason: &str) {
+        let reason = &*self.secrets.hidden(reason);
         self.count.fetch_add(1, Ordering::Relaxed);
         if code == Some(Code::GroupAuthorizationFailed) && !self.group {
             tracing::debug!(topic = %self.topic, "no access to the group, which is not used: {reason}");
@@ -112,11 +117,17 @@ impl Troubles {
     }
 
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = self.secrets.hidden(message);
         if level as i32 > RDKafkaLogLevel::Warning as i32 {
             tracing::debug!(topic = %self.topic, "librdkafka {facility}: {message}");
         } else {
             tracing::warn!(topic = %self.topic, "librdkafka {facility}: {message}");
         }
+    }
+
+    pub(super) fn statistics(&self, statistics: &[u8]) {
+        let statistics = String::from_utf8_lossy(statistics);
+        tracing::trace!("librdkafka statistics: {}", self.secrets.hidden(&statistics));
     }
 
     pub(super) fn error(&self, error: &ClientError, reason: &str) {
@@ -220,7 +231,7 @@ impl ClientContext for ConsumerReports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        tracing::trace!("librdkafka statistics: {}", String::from_utf8_lossy(statistics));
+        self.0.statistics(statistics);
     }
 }
 
@@ -244,7 +255,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(kafka: &Kafka, topic: &str) -> Result<Self, KafkaError> {
         let commits = kafka.group.is_some();
-        let reports = ConsumerReports(Troubles::new(&kafka.brokers, topic, commits));
+        let reports = ConsumerReports(Troubles::new(kafka, topic, commits));
         let consumer =
             kafka.consumer_settings()?.create_with_context(reports).map_err(|error| kafka.refused(error))?;
         Ok(Client { consumer: Arc::new(consumer), commits })

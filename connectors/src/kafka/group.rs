@@ -84,7 +84,7 @@ impl ClientContext for GroupReports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        tracing::trace!("librdkafka statistics: {}", String::from_utf8_lossy(statistics));
+        self.troubles.statistics(statistics);
     }
 }
 
@@ -127,7 +127,7 @@ impl Group {
     pub(super) fn new(kafka: &Kafka, group: &str, topics: BTreeSet<String>) -> Result<Group, KafkaError> {
         let topic = topics.first().map(String::as_str).unwrap_or_default();
         let reports = GroupReports {
-            troubles: Troubles::new(&kafka.brokers, topic, true),
+            troubles: Troubles::new(kafka, topic, true),
             share: Mutex::new(Share { idle: true, ..Share::default() }),
             changed: Condvar::new(),
         };
@@ -149,7 +149,7 @@ impl Group {
         let mut settings = kafka.consumer_settings()?;
         settings.set("group.id", group).set("isolation.level", "read_uncommitted");
         let reports = GroupReports {
-            troubles: Troubles::new(&kafka.brokers, &topic, true),
+            troubles: Troubles::new(kafka, &topic, true),
             share: Mutex::default(),
             changed: Condvar::new(),
         };

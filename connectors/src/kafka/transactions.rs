@@ -255,7 +255,7 @@ impl Transactions {
         let timeout = transaction_timeout(*terms);
         let settings = cluster.transaction_settings(&self.id(), timeout)?;
         let topic = locked(&self.members).sinks.first().cloned().unwrap_or_default();
-        let reports = ProducerReports(Troubles::new(&cluster.brokers, &topic, false));
+        let reports = ProducerReports(Troubles::new(&cluster, &topic, false));
         let producer: BaseProducer<ProducerReports> =
             settings.create_with_context(reports).map_err(|error| cluster.refused(error))?;
         if let Err(error) = producer.init_transactions(TAKE_OVER_TIMEOUT) {

@@ -12,7 +12,9 @@ mod access_log;
 mod aggregates;
 mod files;
 mod json;
+mod marker;
 mod operators;
+mod redo;
 mod rows;
 mod sink;
 
@@ -26,13 +28,15 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "access_log", run: access_log::access_log },
     Target { name: "aggregates", run: aggregates::aggregates },
     Target { name: "csv", run: files::csv },
     Target { name: "json", run: json::json },
     Target { name: "lines", run: files::lines },
+    Target { name: "marker", run: marker::marker },
     Target { name: "operators", run: operators::operators },
+    Target { name: "redo", run: redo::redo },
     Target { name: "rows", run: rows::rows },
     Target { name: "sink", run: sink::sink },
 ];
