@@ -23,6 +23,10 @@ use super::{ANSWER_TIMEOUT, Kafka, KafkaError};
 /// How long a question waits before it is asked again, where the answer was that a leader is not there yet.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How many times a client's events are served before an answer is given up: what went wrong may stand behind some
+/// thousand log lines, if the user asked for them. Milliseconds, where there are no events.
+pub(super) const LAST_LOOKS: usize = 5000;
+
 /// How many events of the common queue one call serves; a reader calls once per batch.
 const EVENTS_PER_CALL: usize = 4;
 
@@ -41,6 +45,8 @@ pub(super) struct Troubles {
 #[derive(Default)]
 struct Seen {
     last: Option<String>,
+    /// The last time that brokers, or their certificates, were refused or refused us.
+    last_refusal: Option<String>,
     last_for_good: Option<String>,
 }
 
@@ -69,7 +75,13 @@ impl Troubles {
             return;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.last = Some(reason.to_owned());
+        // That all brokers are down follows what each of them had, and says less.
+        if code != Some(Code::AllBrokersDown) || seen.last.is_none() {
+            seen.last = Some(reason.to_owned());
+        }
+        if matches!(code, Some(Code::Authentication | Code::SSL)) {
+            seen.last_refusal = Some(reason.to_owned());
+        }
         if code.is_some_and(is_for_good) {
             seen.last_for_good.get_or_insert_with(|| reason.to_owned());
         } else {
@@ -107,13 +119,26 @@ impl Troubles {
                 topic: self.topic.clone(),
                 reason: otherwise.to_owned(),
             },
-            _ => KafkaError::Unreachable {
-                brokers: self.brokers.clone(),
-                topic: self.topic.clone(),
-                within: ANSWER_TIMEOUT,
-                reason: self.last_or(otherwise),
-            },
+            _ => self.unanswered(otherwise),
         }
+    }
+
+    /// Nobody answered: because nobody is there, or because we were not let in.
+    fn unanswered(&self, otherwise: &str) -> KafkaError {
+        let (brokers, topic, within) = (self.brokers.clone(), self.topic.clone(), ANSWER_TIMEOUT);
+        match self.last_refusal() {
+            Some(reason) => KafkaError::NotLetIn { brokers, topic, within, reason },
+            None => KafkaError::Unreachable { brokers, topic, within, reason: self.last_or(otherwise) },
+        }
+    }
+
+    /// The last time that there was no trust, since [`forget_refusals`](Troubles::forget_refusals).
+    pub(super) fn last_refusal(&self) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).last_refusal.clone()
+    }
+
+    fn forget_refusals(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).last_refusal = None;
     }
 
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -184,6 +209,7 @@ pub(super) fn ask<T>(
     mut question: impl FnMut(Duration) -> Result<T, Code>,
 ) -> Result<T, KafkaError> {
     let end = Instant::now() + ANSWER_TIMEOUT;
+    troubles.forget_refusals();
     loop {
         let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let answer = question(left);
@@ -191,7 +217,10 @@ pub(super) fn ask<T>(
         match answer {
             Ok(answer) => return Ok(answer),
             Err(code) if passes(code) && Instant::now() + ASK_AGAIN < end => std::thread::sleep(ASK_AGAIN),
-            Err(code) => return Err(troubles.explain(Some(code), &code.to_string())),
+            Err(code) => {
+                (0..LAST_LOOKS).for_each(|_| serve());
+                return Err(troubles.explain(Some(code), &code.to_string()));
+            }
         }
     }
 }

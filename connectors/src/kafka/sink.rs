@@ -243,9 +243,10 @@ impl Way {
             Way::Plain(_) => error.into(),
             Way::InTransactions { transactions, instance, .. } => {
                 let passes = match &error {
-                    KafkaError::Drain { .. } | KafkaError::Failed { .. } | KafkaError::Unreachable { .. } => {
-                        true
-                    }
+                    KafkaError::Drain { .. }
+                    | KafkaError::Failed { .. }
+                    | KafkaError::Unreachable { .. }
+                    | KafkaError::NotLetIn { .. } => true,
                     KafkaError::Delivery { for_good, .. } => !for_good,
                     _ => false,
                 };

@@ -20,7 +20,7 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::Troubles;
+use super::client::{LAST_LOOKS, Troubles};
 use super::group::{Group, Partition};
 use super::sink::ProducerReports;
 use super::{
@@ -266,7 +266,10 @@ impl Transactions {
                     timeout,
                 },
                 Some(code) => {
-                    let reason = producer.context().0.last_or(&code.to_string());
+                    (0..LAST_LOOKS).for_each(|_| producer.poll(Duration::ZERO));
+                    let troubles = &producer.context().0;
+                    let reason =
+                        troubles.last_refusal().unwrap_or_else(|| troubles.last_or(&code.to_string()));
                     self.failed("take over", &reason)
                 }
                 None => self.failed("take over", &error.to_string()),
@@ -483,7 +486,9 @@ impl Decide for Transactions {
 /// What an error of a start means: a broker that does not answer may do so later.
 pub(super) fn may_pass(error: KafkaError) -> Cause {
     match &error {
-        KafkaError::Transaction { .. } | KafkaError::Unreachable { .. } => TryAgain(error.into()).into(),
+        KafkaError::Transaction { .. } | KafkaError::Unreachable { .. } | KafkaError::NotLetIn { .. } => {
+            TryAgain(error.into()).into()
+        }
         _ => error.into(),
     }
 }
