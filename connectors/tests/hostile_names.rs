@@ -98,6 +98,16 @@ fn an_output_of_any_name_is_staged_beside_itself() -> Result<(), Cause> {
         assert_eq!(found, expected);
         assert_eq!(fs::read_dir(root.path())?.count(), 1);
     }
+    #[cfg(unix)]
+    {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let root = tempfile::tempdir()?;
+        for name in [b"\xFF", b"\xFE"] {
+            File::at(root.path().join(OsStr::from_bytes(name))).sink(Text).recover(Epoch(0), &[])?;
+        }
+        assert_eq!(fs::read_dir(root.path())?.count(), 4, "two outputs and a staging directory for each");
+    }
     for name in ["..", "a/.."] {
         let refused = File::at(name).sink(Text).recover(Epoch(0), &[]).expect_err("is a directory");
         assert!(refused.to_string().contains("is not a regular file"), "{refused}");

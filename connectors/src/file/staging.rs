@@ -13,6 +13,7 @@
 //! no other part of the output counts. The marker is replaced in one step (written aside, synced, renamed), so
 //! every crash leaves the old state or the new. It knows neither records nor codecs.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,9 @@ impl Staging {
         let Some(name) = output.file_name() else {
             return Err(FileError::NotAFile { path: output });
         };
-        let directory = output.with_file_name(format!(".{}.staged", name.to_string_lossy()));
+        // As it is, also where it is no text: two outputs never share a directory.
+        let staged: OsString = [OsStr::new("."), name, OsStr::new(".staged")].into_iter().collect();
+        let directory = output.with_file_name(staged);
         Ok(Staging { output, directory, lock: Mutex::new(None) })
     }
 
