@@ -256,8 +256,8 @@ fn warn_of_others(directory: &Path) {
         tracing::warn!(
             %directory,
             mode = format_args!("{mode:03o}"),
-            "users other than the owner of the state directory {may}: make it its owner's only (chmod 700), or name one \
-             inside it that is not there yet"
+            "users other than the owner of the state directory {may}: make it its owner's only (chmod 700), or \
+             name one inside it that is not there yet"
         );
     }
 }

@@ -107,8 +107,7 @@ fn panes(bytes: &[u8]) {
     let Ok(mut panes) = Panes::<u16, Vec<u8>>::open(place, Epoch(0)) else { return };
     let mut last = None;
     let mut rows = Vec::new();
-    loop {
-        let Ok(Some(time)) = panes.due(Timestamp::MAX) else { break };
+    while let Ok(Some(time)) = panes.due(Timestamp::MAX) {
         assert!(last.is_none_or(|last| last <= time), "time went back");
         for slot in panes.slots(time).to_vec() {
             assert!(slot == NO_SLOT || panes.key(slot).is_some());
