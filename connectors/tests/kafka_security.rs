@@ -61,7 +61,7 @@ fn password(broker: &Broker) -> String {
 /// Comes in with user and password.
 fn with_password(broker: &Broker, protocol: &str, mechanism: &str) -> Kafka {
     let kafka = Kafka::at(&broker[protocol]).setting("security.protocol", protocol);
-    let kafka = kafka.setting("sasl.mechanism", mechanism).setting("debug", "all");
+    let kafka = kafka.setting("sasl.mechanism", mechanism);
     let kafka = kafka.setting("sasl.username", &broker["user"]).setting("sasl.password", password(broker));
     if protocol == "sasl_ssl" { kafka.setting("ssl.ca.location", &broker["ca_file"]) } else { kafka }
 }
@@ -152,10 +152,21 @@ fn refusal(kafka: &Kafka) -> String {
     kafka.source("topic", Text).splits().expect_err("it must not be let in").to_string()
 }
 
+/// What is said when transactions are to be taken over.
+fn transactions_refused(kafka: &Kafka) -> String {
+    let sink = kafka.clone().exactly_once("once").sink("once", Text);
+    let terms = Terms { epoch_interval: Duration::from_secs(1), epoch_timeout: PATIENCE };
+    let decider = sink.decider().unwrap();
+    let said = decider.take_over(&terms).expect_err("it must not be let in");
+    format!("{said} {said:?} {}", decider.describe())
+}
+
 /// Settings that are wrong in one thing, and what must be said.
 fn refused(broker: &Broker) -> Vec<(Kafka, &'static str)> {
     let scram = with_password(broker, "sasl_ssl", "SCRAM-SHA-512");
-    let plain = with_password(broker, "sasl_plaintext", "PLAIN");
+    // librdkafka at its most talkative: what it sends and gets is in the logs then.
+    let scram = scram.setting("debug", "all");
+    let plain = with_password(broker, "sasl_plaintext", "PLAIN").setting("debug", "all");
     let nobody = std::env::temp_dir().join("no-authority.pem").display().to_string();
     let stranger = Kafka::at(&broker["sasl_ssl"]).setting("security.protocol", "sasl_ssl");
     let stranger = stranger.setting("sasl.mechanism", "PLAIN").setting("sasl.username", &broker["user"]);
@@ -195,8 +206,10 @@ fn brokers_let_in_who_they_know_and_say_why_they_do_not() {
 
     let said: Vec<_> = thread::scope(|scope| {
         let tries = refused(&broker).into_iter();
-        let threads: Vec<_> =
+        let mut threads: Vec<_> =
             tries.map(|(kafka, word)| (scope.spawn(move || refusal(&kafka)), word)).collect();
+        let stranger = clients[3].clone().setting("sasl.password", "canary-password");
+        threads.push((scope.spawn(move || transactions_refused(&stranger)), "Authentication failed"));
         threads.into_iter().map(|(thread, word)| (thread.join().unwrap(), word)).collect()
     });
     let logged = captured::logged();
