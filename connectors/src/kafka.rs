@@ -32,8 +32,9 @@ use highwater_operators::codec::{Decode, Encode};
 mod client;
 mod error;
 mod group;
-mod marker;
+pub mod marker;
 mod reader;
+mod secrets;
 mod settings;
 mod sink;
 mod source;
@@ -135,8 +136,16 @@ impl fmt::Debug for Kafka {
 
 impl Kafka {
     /// The cluster that these brokers belong to: `host:port`, several with commas.
+    ///
+    /// An address has no user and no password: what stands before an `@` is forgotten here, and the source or sink
+    /// refuses to start. They are the settings `sasl.username` and `sasl.password`.
     pub fn at(brokers: impl Into<String>) -> Self {
-        Kafka { brokers: brokers.into(), group: None, settings: BTreeMap::new(), transactions: None }
+        Kafka {
+            brokers: secrets::without_users(&brokers.into()),
+            group: None,
+            settings: BTreeMap::new(),
+            transactions: None,
+        }
     }
 
     /// Sets any setting of librdkafka: `security.protocol`, `sasl.password`, `compression.codec`. A later value

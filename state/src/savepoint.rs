@@ -11,7 +11,7 @@
 //! copied with everything else.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -150,6 +150,11 @@ impl Savepoint {
             return Err(StateError::Layout { path: path.to_owned(), found, expected: FORMAT });
         }
         for (name, &bytes) in &manifest.files {
+            // A savepoint may come from anywhere, and restoring it writes files of these names.
+            if Path::new(name).file_name() != Some(OsStr::new(name)) {
+                let name = name.escape_debug();
+                return Err(refused(format!("its file `{MANIFEST}` lists `{name}`, which is no name of a file")));
+            }
             match fs::metadata(path.join(DATABASE).join(name)) {
                 Ok(found) if found.len() == bytes => {}
                 Ok(found) => {
