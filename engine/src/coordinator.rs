@@ -27,6 +27,9 @@ use crate::worker::{News, Order};
 /// How often the coordinator looks whether it is to stop or memory is short.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What counts of one look at most: if it took longer, the process did not run.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
 /// What the coordinator does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -65,7 +68,8 @@ struct Ending {
     epoch: Epoch,
     last: bool,
     end: End,
-    since: Instant,
+    /// For how long, without the time in which the whole process was held.
+    waited: Duration,
 }
 
 /// The coordinator of one attempt.
@@ -116,6 +120,7 @@ impl Coordinator {
         let mut ending: Option<Ending> = None;
         let mut last_end = Instant::now();
         let mut making_way = false;
+        let mut looked = Instant::now();
         loop {
             let known = self.known(ending.is_some(), last_end, &exhausted);
             // Before the last epoch: what the one that is on its way waits for may never come.
@@ -126,7 +131,8 @@ impl Coordinator {
             if let Decision::EndEpoch { last } = known.decide() {
                 let epoch = self.marker.epoch.next();
                 last_end = Instant::now();
-                ending = Some(Ending { epoch, last, end: self.end(known, making_way), since: last_end });
+                let end = self.end(known, making_way);
+                ending = Some(Ending { epoch, last, end, waited: Duration::ZERO });
                 self.order_end(epoch, last);
             }
             match self.news.recv_timeout(LOOK) {
@@ -138,7 +144,10 @@ impl Coordinator {
                     return Err(JobError::Stuck { waited: last_end.elapsed() });
                 }
             }
-            let Some(now_ending) = ending else { continue };
+            let passed = std::mem::replace(&mut looked, Instant::now()).elapsed();
+            let Some(now_ending) = &mut ending else { continue };
+            now_ending.waited += passed.min(LONGEST_LOOK);
+            let now_ending = *now_ending;
             if contributions.iter().all(Option::is_some) {
                 let all = contributions.iter_mut().filter_map(Option::take).collect();
                 self.commit(now_ending, all)?;
@@ -148,8 +157,8 @@ impl Coordinator {
                 if now_ending.last {
                     return Ok(Outcome { committed: self.marker.epoch, end: now_ending.end });
                 }
-            } else if now_ending.since.elapsed() > self.parts.terms.epoch_timeout {
-                return Err(JobError::Stuck { waited: now_ending.since.elapsed() });
+            } else if now_ending.waited > self.parts.terms.epoch_timeout {
+                return Err(JobError::Stuck { waited: now_ending.waited });
             }
         }
     }
