@@ -69,6 +69,16 @@ fn a_death_at_every_step_before_and_after_it_loses_and_repeats_nothing() {
 }
 
 #[test]
+fn a_program_that_is_changed_while_its_first_epoch_is_in_doubt_finds_its_state() {
+    let Some(broker) = broker() else { return };
+    let mut run = Run::new(&broker, "changed", 2);
+    let decided = Failpoint { step: Step::Decide, moment: Moment::After, hit: 1 };
+    assert!(run.dies_at(decided), "no epoch was decided");
+    run.with_more = true;
+    run.finishes_and_is_right();
+}
+
+#[test]
 fn a_kill_at_any_time_loses_and_repeats_nothing_on_kafka_and_in_a_file_with_1_and_2_workers() {
     let Some(broker) = broker() else { return };
     let wanted = std::env::var("HIGHWATER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(24);

@@ -32,6 +32,8 @@ pub struct Orders {
     pub file: PathBuf,
     pub workers: usize,
     pub rate: u64,
+    /// Whether this is a later version of the program.
+    pub with_more: bool,
     /// The failpoint: the step's number, whether after it, and the hit.
     pub dies_at: Option<(usize, bool, usize)>,
 }
@@ -64,7 +66,10 @@ pub fn run_if_asked() {
     let readings = kafka.source(format!("{}-in", orders.name), Json::new()).until_end();
     let out = kafka.sink(format!("{}-out", orders.name), Text);
     let mut job = match &orders.state {
-        Some(state) => Job::new(topology(readings, out, File::at(&orders.file).sink(Text))).state(state),
+        Some(state) => {
+            let file = File::at(&orders.file).sink(Text);
+            Job::new(topology(readings, out, file, orders.with_more)).state(state)
+        }
         None => Job::new(stateless(readings, out)),
     };
     job = job.workers(orders.workers).rate(orders.rate);

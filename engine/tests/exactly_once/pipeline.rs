@@ -36,11 +36,13 @@ pub fn input(splits: usize) -> Vec<Vec<Reading>> {
     input
 }
 
-/// Windowed counts and sums to one sink, and every key's count of windows so far to the other.
+/// Windowed counts and sums to one sink, and every key's count of windows so far to the other; and, in a later version
+/// of the program, an operator more before the others.
 pub fn topology(
     readings: impl Source<Item = Reading>,
     out: impl highwater::operators::sink::Sink<String>,
     file: impl highwater::operators::sink::Sink<String>,
+    with_more: bool,
 ) -> Topology {
     let topology = Topology::new("readings");
     let wait = Duration::from_millis(2 * DISORDER as u64);
@@ -48,6 +50,10 @@ pub fn topology(
         .source("readings", readings)
         .event_time(|reading| Timestamp::from_millis(reading.at), wait)
         .filter(|reading| reading.value % 10 != 0);
+    if with_more {
+        let more = timed.clone().key_by(|reading| reading.key).count("a-new-one");
+        more.to_stream().sink("nowhere", highwater::prelude::Blackhole::new());
+    }
     let by_key = timed.key_by(|reading| reading.key).window(tumbling(Duration::from_secs(2)));
     let windows = by_key.aggregate("sums", |agg| (agg.count(), agg.sum(|reading| reading.value)));
     let lines = windows.map(|sums| {
@@ -82,7 +88,7 @@ pub fn stateless_meaning(splits: usize) -> Vec<String> {
 /// What the topology means: what reaches the one sink, and the other, sorted.
 pub fn meaning(splits: usize) -> (Vec<String>, Vec<String>) {
     let (out, file) = (Memory::sink(), Memory::sink());
-    interpret(topology(Memory::splits(input(splits)), out.clone(), file.clone())).expect("it runs");
+    interpret(topology(Memory::splits(input(splits)), out.clone(), file.clone(), false)).expect("it runs");
     (sorted(out.take()), sorted(file.take()))
 }
 

@@ -25,6 +25,8 @@ pub struct Run<'a> {
     shares: bool,
     /// Records a second.
     rate: u64,
+    /// Whether the program is a later version.
+    pub with_more: bool,
 }
 
 impl<'a> Run<'a> {
@@ -41,6 +43,7 @@ impl<'a> Run<'a> {
             workers,
             shares: false,
             rate: RATE,
+            with_more: false,
         }
     }
 
@@ -67,7 +70,15 @@ impl<'a> Run<'a> {
     pub fn with_directories_of_its_own(&self) -> Run<'a> {
         let directory = tempfile::tempdir().expect("a directory");
         let (broker, name) = (self.broker, self.name.clone());
-        Run { broker, name, directory, workers: 1, shares: self.shares, rate: self.rate }
+        Run {
+            broker,
+            name,
+            directory,
+            workers: 1,
+            shares: self.shares,
+            rate: self.rate,
+            with_more: self.with_more,
+        }
     }
 
     /// How many records can be seen so far.
@@ -94,6 +105,7 @@ impl<'a> Run<'a> {
             file: path("file"),
             workers: self.workers,
             rate: self.rate,
+            with_more: self.with_more,
             dies_at: dies_at.map(|at| (at.step.number(), at.moment == Moment::After, at.hit)),
         };
         Running(orders.start())
