@@ -72,6 +72,8 @@ fn a_death_at_every_step_before_and_after_it_loses_and_repeats_nothing() {
 fn a_program_that_is_changed_while_its_first_epoch_is_in_doubt_finds_its_state() {
     let Some(broker) = broker() else { return };
     let mut run = Run::new(&broker, "changed", 2);
+    // So long that there are records in the first.
+    run.epoch = Duration::from_secs(1);
     let decided = Failpoint { step: Step::Decide, moment: Moment::After, hit: 1 };
     assert!(run.dies_at(decided), "no epoch was decided");
     run.with_more = true;

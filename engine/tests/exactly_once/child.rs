@@ -34,6 +34,7 @@ pub struct Orders {
     pub rate: u64,
     /// Whether this is a later version of the program.
     pub with_more: bool,
+    pub epoch: Duration,
     /// The failpoint: the step's number, whether after it, and the hit.
     pub dies_at: Option<(usize, bool, usize)>,
 }
@@ -84,7 +85,7 @@ pub fn run_if_asked() {
         });
     }
     // Brokers keep a transaction open for as long as an epoch may take.
-    job = job.epoch_timeout(Duration::from_secs(40)).epoch_interval(Duration::from_millis(60));
+    job = job.epoch_timeout(Duration::from_secs(40)).epoch_interval(orders.epoch);
     // One that is asked to stop has not finished.
     job.run().expect("the job runs");
 }

@@ -13,6 +13,8 @@ use crate::pipeline::{RECORDS, input, lines_of, meaning, sorted, stateless_meani
 
 /// How long a process may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Time between two epochs, unless a test says otherwise.
+const EPOCH: Duration = Duration::from_millis(60);
 /// Records a second, so that a run takes long enough to be killed often.
 const RATE: u64 = 4_000;
 
@@ -27,6 +29,8 @@ pub struct Run<'a> {
     rate: u64,
     /// Whether the program is a later version.
     pub with_more: bool,
+    /// Time between two epochs.
+    pub epoch: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -44,6 +48,7 @@ impl<'a> Run<'a> {
             shares: false,
             rate: RATE,
             with_more: false,
+            epoch: EPOCH,
         }
     }
 
@@ -78,6 +83,7 @@ impl<'a> Run<'a> {
             shares: self.shares,
             rate: self.rate,
             with_more: self.with_more,
+            epoch: self.epoch,
         }
     }
 
@@ -106,6 +112,7 @@ impl<'a> Run<'a> {
             workers: self.workers,
             rate: self.rate,
             with_more: self.with_more,
+            epoch: self.epoch,
             dies_at: dies_at.map(|at| (at.step.number(), at.moment == Moment::After, at.hit)),
         };
         Running(orders.start())
