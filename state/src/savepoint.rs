@@ -153,7 +153,9 @@ impl Savepoint {
             // A savepoint may come from anywhere, and restoring it writes files of these names.
             if Path::new(name).file_name() != Some(OsStr::new(name)) {
                 let name = name.escape_debug();
-                return Err(refused(format!("its file `{MANIFEST}` lists `{name}`, which is no name of a file")));
+                return Err(refused(format!(
+                    "its file `{MANIFEST}` lists `{name}`, which is no name of a file"
+                )));
             }
             match fs::metadata(path.join(DATABASE).join(name)) {
                 Ok(found) if found.len() == bytes => {}

@@ -30,7 +30,8 @@ fn a_savepoint_that_lists_what_is_no_name_of_a_file_is_refused() {
     delta.put(Family::Values, b"key", b"value");
     backend.commit(&delta).expect("it commits");
     let absolute = secret.display().to_string();
-    let names = ["../../secret", "../savepoint.json", "..", ".", "", "CURRENT/", "./CURRENT", absolute.as_str()];
+    let names =
+        ["../../secret", "../savepoint.json", "..", ".", "", "CURRENT/", "./CURRENT", absolute.as_str()];
     for (number, name) in names.into_iter().enumerate() {
         let path = root.path().join(format!("savepoint-{number}"));
         Savepoint::make(&backend, &path, "topology", Timestamp::from_millis(0)).expect("it is made");
