@@ -4,7 +4,7 @@ mod change;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -171,15 +171,22 @@ impl Job {
             config: self.config,
             stop: Arc::clone(&stop),
             watch: self.watch,
+            ended: AtomicU64::new(0),
             migrations: self.change.into_migrations(),
             boundary: Arc::clone(&boundary),
         });
         let requesting = Requesting::start(&graph, parts.config.workers)?;
-        let attempt = match attempt::begin(&parts, &requesting)? {
-            Begun::Running(attempt) => attempt,
-            Begun::Over(outcome) => {
-                return Ok(RunningJob { graph, stop, boundary, coordinator: None, outcome: Some(outcome) });
-            }
+        // Who shares the input may have to wait for a share of it, and must be able to be stopped meanwhile.
+        let attempt = match shared {
+            true => None,
+            false => match attempt::begin(&parts, &requesting).inspect_err(|_| parts.leave())? {
+                Begun::Running(attempt) => Some(attempt),
+                Begun::Over(outcome) => {
+                    parts.leave();
+                    let outcome = Some(outcome);
+                    return Ok(RunningJob { graph, stop, boundary, coordinator: None, outcome });
+                }
+            },
         };
         let coordinator = attempt::spawn("coordinator".to_owned(), move || {
             let outcome = attempt::run_all(&parts, &requesting, attempt);

@@ -17,17 +17,24 @@ fn rows(backend: &MemoryBackend) -> Vec<(Vec<u8>, Vec<u8>)> {
     rows
 }
 
+/// The changes as they are kept.
+fn encoded(delta: &Delta) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    redo::encode(delta, &mut bytes);
+    bytes
+}
+
 /// The record itself; and its rows, of which one becomes what the bytes say.
 pub fn redo(bytes: &[u8]) {
     let (row, bytes) = super::first(bytes);
     let (change, bytes) = super::part(bytes);
     let delta = redo::decode(bytes);
     if let Ok(delta) = &delta {
-        assert_eq!(redo::encode(delta), bytes, "what was read is not what was written");
+        assert_eq!(encoded(delta), bytes, "what was read is not what was written");
     }
     let delta = delta.unwrap_or_default();
     let backend = MemoryBackend::new();
-    redo::prepare(&backend, Epoch(7), &delta).expect("a backend in memory does not fail");
+    redo::prepare(&backend, Epoch(7), 1, &delta).expect("a backend in memory does not fail");
     let kept = rows(&backend);
     let (key, value) = &kept[usize::from(row) % kept.len()];
     let mut damage = Delta::default();
@@ -45,7 +52,7 @@ pub fn redo(bytes: &[u8]) {
     }
     backend.commit(&damage).expect("a backend in memory does not fail");
     let Ok(Some(found)) = redo::read(&backend) else { return };
-    assert_eq!(redo::encode(&found.delta), redo::encode(&delta), "a damaged record was read as good");
+    assert_eq!(encoded(&found.delta), encoded(&delta), "a damaged record was read as good");
     let mut gone = Delta::default();
     redo::forget(found.pieces(), &mut gone);
     backend.commit(&gone).expect("a backend in memory does not fail");

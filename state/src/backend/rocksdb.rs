@@ -54,7 +54,19 @@ const WRITE_BUFFERS_MAX: i32 = 2;
 pub struct RocksDbBackend {
     // Closed before the lock below is given up: fields are dropped in this order.
     db: DB,
-    _lock: File,
+    _lock: DirectoryLock,
+}
+
+/// A directory that is kept for oneself, or with others for reading.
+pub(crate) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    /// Closing the file would not do: a process that is being started by another thread holds it, too, until it
+    /// runs its own program.
+    fn drop(&mut self) {
+        // It goes with the process, if not now.
+        let _ = self.0.unlock();
+    }
 }
 
 impl RocksDbBackend {
@@ -300,7 +312,7 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-pub(crate) fn lock(directory: &Path) -> Result<File> {
+pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock> {
     let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
     let path = directory.join(LOCK_FILE);
     let mut options = File::options();
@@ -310,7 +322,7 @@ pub(crate) fn lock(directory: &Path) -> Result<File> {
     let file = options.open(path).map_err(in_directory)?;
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(DirectoryLock(file)),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             Err(TryLockError::Error(source)) => return Err(in_directory(source)),
         }
