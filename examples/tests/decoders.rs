@@ -108,6 +108,11 @@ fn rows_take_any_bytes() {
 }
 
 #[test]
+fn shapes_take_any_text_and_bytes() {
+    hold("shapes");
+}
+
+#[test]
 fn a_sink_takes_any_marker_and_receipts() {
     hold("sink");
 }

@@ -16,6 +16,7 @@ mod marker;
 mod operators;
 mod redo;
 mod rows;
+mod shapes;
 mod sink;
 
 /// A decoder to be tried.
@@ -28,7 +29,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "access_log", run: access_log::access_log },
     Target { name: "aggregates", run: aggregates::aggregates },
     Target { name: "csv", run: files::csv },
@@ -38,6 +39,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "operators", run: operators::operators },
     Target { name: "redo", run: redo::redo },
     Target { name: "rows", run: rows::rows },
+    Target { name: "shapes", run: shapes::shapes },
     Target { name: "sink", run: sink::sink },
 ];
 

@@ -58,7 +58,7 @@ impl RowShape {
     /// Reads a text as the [`catalog`](crate::catalog) keeps it: the shape of the keys, ` -> `, the shape of the
     /// values, and perhaps how they are filed. `None` if it is not understood.
     pub fn parse(text: &str) -> Option<RowShape> {
-        let mut parser = Parser { text, at: 0, nodes: Vec::new(), around: Vec::new(), depth: 0 };
+        let mut parser = Parser { text, at: 0, nodes: Vec::new(), around: Vec::new(), depth: 0, parts: 0 };
         let key = parser.whole()?;
         parser.eat(ARROW)?;
         let value = parser.whole()?;
@@ -115,6 +115,8 @@ struct Parser<'t> {
     /// The options, lists, maps and enums around what is being read.
     around: Vec<Id>,
     depth: usize,
+    /// The parts of all tuples so far that are not written out.
+    parts: usize,
 }
 
 impl Parser<'_> {
@@ -253,6 +255,10 @@ impl Parser<'_> {
             if !parts.is_empty() && self.eat(";").is_some() {
                 let digits = self.rest().find(')')?;
                 let count: usize = self.rest()[..digits].parse().ok().filter(|&count| count <= PARTS_MAX)?;
+                self.parts += count;
+                if self.parts > PARTS_MAX {
+                    return None;
+                }
                 self.at += digits;
                 parts.resize(count, parts[0]);
                 continue;
@@ -270,7 +276,7 @@ impl Parser<'_> {
     }
 }
 
-/// How many parts a tuple or an array may have; the text of a longer one is not a type's that was kept.
+/// How many parts all tuples and arrays together may have; the text of more is not a type's that was kept.
 const PARTS_MAX: usize = 1 << 20;
 
 fn leaf(name: &str) -> Type {

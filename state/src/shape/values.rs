@@ -11,7 +11,7 @@ use super::parse::{Id, RowShape, Type};
 
 /// How deep values may be nested, which only those of recursive types are; a deeper one is refused.
 const DEPTH_MAX: usize = 256;
-/// How many elements without bytes a value may have in all its lists; what claims more is damaged.
+/// How many parts without bytes a value may have in all; what claims more is damaged.
 const EMPTY_ELEMENTS_MAX: usize = 1 << 16;
 
 /// Why bytes are no value.
@@ -160,6 +160,7 @@ impl<'a> Reader<'a> {
         if self.depth > DEPTH_MAX {
             return Err(format!("it is nested more than {DEPTH_MAX} deep"));
         }
+        let start = self.at;
         let shape = self.shape;
         match shape.of(id) {
             Type::Unit => self.put("null"),
@@ -213,6 +214,15 @@ impl<'a> Reader<'a> {
             Type::Enum(variants) => self.variant(variants)?,
         }
         self.depth -= 1;
+        self.count_empty(start)
+    }
+
+    /// Counts what has been read since `start` if it had no bytes: a few of those may claim any number of such values.
+    fn count_empty(&mut self, start: usize) -> Read<()> {
+        self.empty += usize::from(self.at == start);
+        if self.empty > EMPTY_ELEMENTS_MAX {
+            return Err(format!("it has more than {EMPTY_ELEMENTS_MAX} elements without bytes"));
+        }
         Ok(())
     }
 
@@ -259,12 +269,7 @@ impl<'a> Reader<'a> {
     fn elements(&mut self, mut one: impl FnMut(&mut Self, usize) -> Read<()>) -> Read<()> {
         let count = self.count()?;
         for number in 0..count {
-            let start = self.at;
             one(self, number)?;
-            self.empty += usize::from(self.at == start);
-            if self.empty > EMPTY_ELEMENTS_MAX {
-                return Err(format!("it has more than {EMPTY_ELEMENTS_MAX} elements without bytes"));
-            }
         }
         Ok(())
     }
@@ -317,6 +322,7 @@ impl<'a> Reader<'a> {
         if self.depth > DEPTH_MAX {
             return Err(format!("it is nested more than {DEPTH_MAX} deep"));
         }
+        let start = self.at;
         let shape = self.shape;
         match shape.of(id) {
             Type::Newtype(inside) => self.find(*inside, found)?,
@@ -343,12 +349,11 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 self.depth -= 1;
-                self.value(id)?;
-                self.depth += 1;
+                return self.value(id);
             }
         }
         self.depth -= 1;
-        Ok(())
+        self.count_empty(start)
     }
 }
 
