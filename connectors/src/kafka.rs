@@ -29,6 +29,7 @@ use std::sync::Arc;
 use highwater_operators::codec::{Decode, Encode};
 
 mod client;
+mod dead_letters;
 mod error;
 mod group;
 mod marker;
@@ -43,7 +44,7 @@ use transactions::Transactions;
 pub use error::KafkaError;
 pub use limits::*;
 pub use reader::KafkaPosition;
-pub use sink::KafkaSink;
+pub use sink::{Headers, KafkaSink};
 pub use source::{KafkaSource, Tombstones};
 
 /// Every limit of this module: its unit, its default and the reason for it.

@@ -137,12 +137,16 @@ impl Transactions {
         Ok(self.group()?.partitions(topic))
     }
 
-    /// Where the group goes on reading a partition, if it has ever read it.
-    pub(super) fn committed(&self, topic: &str, partition: i32) -> Result<Option<i64>, KafkaError> {
-        let one = BTreeSet::from([(topic.to_owned(), partition)]);
-        let found = self.group()?.committed(&one);
+    /// Where the group goes on reading the partitions of a topic: those that it has ever read.
+    pub(super) fn committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+        let all = partitions.iter().map(|partition| (topic.to_owned(), *partition)).collect();
+        let found = self.group()?.committed(&all);
         let found = found.map_err(|error| self.failed("read the group's offsets", &error.to_string()))?;
-        Ok(found.first().map(|(_, offset, _)| *offset))
+        Ok(found.into_iter().map(|((_, partition), offset, _)| (partition, offset)).collect())
     }
 
     /// Whether a new try may help a writer that has met this error, and if not what to tell the user.

@@ -128,7 +128,8 @@ impl Broker {
         for (partition, records) in partitions.into_iter().enumerate() {
             for record in records {
                 let payload = serde_json::to_vec(&record).expect("a record is plain data");
-                let mut message = BaseRecord::<(), _>::to(topic).payload(&payload).partition(partition as i32);
+                let mut message =
+                    BaseRecord::<(), _>::to(topic).payload(&payload).partition(partition as i32);
                 while let Err((_, again)) = producer.send(message) {
                     producer.poll(Duration::from_millis(10));
                     message = again;
