@@ -3,7 +3,7 @@
 //! Where a transaction in the outside world is the decision (`docs/decisions/0012-kafka-decides-redo-follows.md`),
 //! the delta is first written here, synced, where no table reads it. After a crash it is applied if the outside says
 //! that its epoch was committed, and dropped if not. Invariants: at most one record is kept; what is read back is
-//! what was written, or an error that says so (a checksum over all of it), never part of it; applying it twice gives
+//! what was written, or an error that says so (a checksum over its epoch and all of it), never part of it; applying it twice gives
 //! the same as once, as for every [`Delta`]. It does not know who decides.
 //!
 //! On disk: rows of the family `redo`, one with the length and the checksum, and the record in pieces behind it.
@@ -11,7 +11,7 @@
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::backend::Backend;
 use crate::delta::{Change, Delta, Family};
@@ -62,7 +62,7 @@ pub struct Pieces(usize);
 pub fn prepare(backend: &dyn Backend, epoch: Epoch, delta: &Delta) -> Result<Pieces> {
     let record = encode(delta);
     let mut rows = Delta::default();
-    let head = Head { epoch, bytes: record.len() as u64, checksum: xxh3_128(&record) };
+    let head = Head { epoch, bytes: record.len() as u64, checksum: checksum(epoch, &record) };
     let mut row = Vec::new();
     persist::encode("value", &head, &mut row)?;
     rows.put(Family::Redo, HEAD, &row);
@@ -94,7 +94,7 @@ pub fn read(backend: &dyn Backend) -> Result<Option<Redo>> {
         pieces += 1;
         ControlFlow::Continue(())
     })?;
-    if record.len() as u64 != head.bytes || xxh3_128(&record) != head.checksum {
+    if record.len() as u64 != head.bytes || checksum(head.epoch, &record) != head.checksum {
         return Err(damaged(format!("{} of {} bytes, or other ones, are there", record.len(), head.bytes)));
     }
     Ok(Some(Redo { epoch: head.epoch, delta: decode(&record)?, pieces }))
@@ -111,6 +111,11 @@ impl Redo {
 pub fn forget(pieces: Pieces, delta: &mut Delta) {
     delta.delete(Family::Redo, HEAD);
     (0..pieces.0).for_each(|piece| delta.delete(Family::Redo, &piece_key(piece)));
+}
+
+/// Of the epoch and its record together: neither may stand for another.
+fn checksum(epoch: Epoch, record: &[u8]) -> u128 {
+    xxh3_128_with_seed(record, epoch.0)
 }
 
 fn piece_key(piece: usize) -> Vec<u8> {
