@@ -77,6 +77,14 @@ pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun
             return Ok(Begun::Over(Outcome { committed: Epoch(0), end: End::Stopped }));
         }
     }
+    let begun = begin_with_share(parts, requesting);
+    if begun.is_err() {
+        let_go(parts);
+    }
+    begun
+}
+
+fn begin_with_share(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
     let catalog = Arc::new(Catalog::open(&*parts.backend)?);
     // Before the sinks begin: a source that is not there must not cost an output that is.
     let splits = list_splits(&parts.graph)?;
@@ -198,10 +206,15 @@ impl Attempt {
                 let _ = thread.join();
             }
         }
-        if let Some(decider) = self.parts.decider.as_ref().filter(|_| self.parts.shared) {
-            decider.let_go();
-        }
+        let_go(&self.parts);
         outcome
+    }
+}
+
+/// Gives back what share of the input there is.
+fn let_go(parts: &Parts) {
+    if let Some(decider) = parts.decider.as_ref().filter(|_| parts.shared) {
+        decider.let_go();
     }
 }
 

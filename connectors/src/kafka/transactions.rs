@@ -66,7 +66,7 @@ pub(super) struct Transactions {
     members: Mutex<Members>,
     instance: Mutex<Option<Arc<Instance>>>,
     group: Mutex<Option<Arc<Group>>>,
-    /// How many transactions have been committed: what writers wait for.
+    /// How many epochs have been decided or passed over: what writers wait for.
     decisions: AtomicU64,
     /// The next offset of each partition that is read, as of the last barrier.
     positions: Mutex<BTreeMap<Partition, i64>>,
@@ -118,7 +118,7 @@ impl Transactions {
         instance.ok_or_else(|| self.failed("write", "nobody has taken them over yet"))
     }
 
-    /// How many transactions have been committed.
+    /// How many epochs have been decided or passed over.
     pub(super) fn decisions(&self) -> u64 {
         self.decisions.load(Ordering::Acquire)
     }
@@ -126,6 +126,11 @@ impl Transactions {
     /// A reader has passed the barrier at this offset.
     pub(super) fn note(&self, topic: &str, partition: i32, next_offset: i64) {
         locked(&self.positions).insert((topic.to_owned(), partition), next_offset);
+    }
+
+    /// Whether anything is written in them; if not, positions are nobody's but the state directory's.
+    pub(super) fn decides(&self) -> bool {
+        !locked(&self.members).sinks.is_empty()
     }
 
     pub(super) fn is_shared(&self) -> bool {
@@ -169,12 +174,15 @@ impl Transactions {
                 format!("the brokers gave up the transaction, open for more than {limit:?}? {reason}");
             TryAgain(self.failed("commit", &reason).into()).into()
         };
-        let own = locked(&self.written).map(|marker| marker.instance);
-        if self.is_shared() || own.is_none() {
+        if self.is_shared() {
             return held();
         }
+        let Some(own) = locked(&self.written).map(|marker| marker.instance) else {
+            let reason = format!("another instance is taking them over at the same time: {reason}");
+            return TryAgain(self.failed("start", &reason).into()).into();
+        };
         match self.marker() {
-            Ok(Some(found)) if Some(found.instance) != own => {
+            Ok(Some(found)) if found.instance != own => {
                 KafkaError::Fenced { transactions: self.name.clone(), brokers: self.brokers() }.into()
             }
             Ok(_) => held(),
@@ -436,6 +444,10 @@ impl Decide for Transactions {
         }
         self.decisions.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    fn pass_over(&self, _: Epoch) {
+        self.decisions.fetch_add(1, Ordering::Release);
     }
 
     fn share(&self) -> Result<(), Cause> {

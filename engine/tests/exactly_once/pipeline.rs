@@ -61,6 +61,24 @@ pub fn topology(
     topology
 }
 
+/// Each reading as a line; keeps nothing.
+pub fn stateless(
+    readings: impl Source<Item = Reading>,
+    out: impl highwater::operators::sink::Sink<String>,
+) -> Topology {
+    let topology = Topology::new("lines");
+    let readings = topology.source("readings", readings).filter(|reading| reading.value % 10 != 0);
+    readings.map(|reading| format!("{} {} {}", reading.key, reading.at, reading.value)).sink("out", out);
+    topology
+}
+
+/// What the stateless topology means, sorted.
+pub fn stateless_meaning(splits: usize) -> Vec<String> {
+    let out = Memory::sink();
+    interpret(stateless(Memory::splits(input(splits)), out.clone())).expect("it runs");
+    sorted(out.take())
+}
+
 /// What the topology means: what reaches the one sink, and the other, sorted.
 pub fn meaning(splits: usize) -> (Vec<String>, Vec<String>) {
     let (out, file) = (Memory::sink(), Memory::sink());

@@ -1,7 +1,7 @@
 //! One run of the program under test: its topics, its directories, its deaths.
 
 use std::io::Read;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use highwater::step::Moment;
@@ -9,12 +9,12 @@ use tempfile::TempDir;
 
 use crate::broker::{Broker, PARTITIONS};
 use crate::child::{Failpoint, Orders, was_killed};
-use crate::pipeline::{RECORDS, input, lines_of, meaning, sorted};
+use crate::pipeline::{RECORDS, input, lines_of, meaning, sorted, stateless_meaning};
 
 /// How long a process may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Records a second, so that a run takes long enough to be killed often.
-const RATE: u64 = 2_000;
+const RATE: u64 = 4_000;
 
 /// A run from its input to its end.
 pub struct Run<'a> {
@@ -22,6 +22,7 @@ pub struct Run<'a> {
     name: String,
     directory: TempDir,
     workers: usize,
+    shares: bool,
 }
 
 impl<'a> Run<'a> {
@@ -31,7 +32,41 @@ impl<'a> Run<'a> {
         broker.create(&format!("{name}-in"));
         broker.create(&format!("{name}-out"));
         broker.fill(&format!("{name}-in"), input(PARTITIONS as usize));
-        Run { broker, name, directory: tempfile::tempdir().expect("a directory"), workers }
+        Run { broker, name, directory: tempfile::tempdir().expect("a directory"), workers, shares: false }
+    }
+
+    /// A run of instances that keep no state and share the input.
+    pub fn sharing(broker: &'a Broker, name: &str) -> Run<'a> {
+        Run { shares: true, ..Run::new(broker, name, 1) }
+    }
+
+    /// The same program on a copy of its directories, as they are now.
+    pub fn on_a_copy_of_its_directories(&self) -> Run<'a> {
+        let copy = self.with_directories_of_its_own();
+        let from = format!("{}/.", self.directory.path().display());
+        let copied = Command::new("cp").arg("-a").arg(from).arg(copy.directory.path()).status();
+        assert!(copied.expect("there is cp").success());
+        copy
+    }
+
+    /// The same program with empty directories.
+    pub fn with_directories_of_its_own(&self) -> Run<'a> {
+        let directory = tempfile::tempdir().expect("a directory");
+        Run { broker: self.broker, name: self.name.clone(), directory, workers: 1, shares: self.shares }
+    }
+
+    /// How many records can be seen so far.
+    pub fn written(&self) -> usize {
+        self.broker.committed(&format!("{}-out", self.name)).len()
+    }
+
+    /// Waits until more records can be seen than `before`.
+    pub fn writes_more_than(&self, before: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.written() <= before {
+            assert!(Instant::now() < until, "{}: nothing is written", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts the program, which dies where it is told to.
@@ -40,10 +75,10 @@ impl<'a> Run<'a> {
         let orders = Orders {
             brokers: self.broker.address.clone(),
             name: self.name.clone(),
-            state: path("state"),
+            state: (!self.shares).then(|| path("state")),
             file: path("file"),
             workers: self.workers,
-            rate: RATE,
+            rate: if self.shares { RATE / 4 } else { RATE },
             dies_at: dies_at.map(|at| (at.step.number(), at.moment == Moment::After, at.hit)),
         };
         Running(orders.start())
@@ -51,7 +86,7 @@ impl<'a> Run<'a> {
 
     /// Lets the program die where it is told to; `false` if it never came there.
     pub fn dies_at(&self, failpoint: Failpoint) -> bool {
-        self.start(Some(failpoint)).is_killed(PATIENCE)
+        self.start(Some(failpoint)).ends_by_a_kill(PATIENCE)
     }
 
     /// Kills the program after a while; `false` if it had ended by then.
@@ -59,7 +94,7 @@ impl<'a> Run<'a> {
         let mut running = self.start(None);
         std::thread::sleep(time);
         let _ = running.0.kill();
-        running.is_killed(PATIENCE)
+        running.ends_by_a_kill(PATIENCE)
     }
 
     /// Lets the program run to its end and compares what is visible with what the topology means.
@@ -69,6 +104,12 @@ impl<'a> Run<'a> {
     }
 
     pub fn is_right(&self) {
+        if self.shares {
+            let seen = sorted(self.broker.committed(&format!("{}-out", self.name)));
+            let meant = stateless_meaning(PARTITIONS as usize);
+            assert_eq!(differences(&seen, &meant), Vec::<String>::new(), "{}: on Kafka", self.name);
+            return;
+        }
         let (out, file) = meaning(PARTITIONS as usize);
         assert!(out.len() > RECORDS / 10 && file.len() == out.len(), "the topology means something");
         let seen = sorted(self.broker.committed(&format!("{}-out", self.name)));
@@ -101,12 +142,35 @@ fn differences(seen: &[String], meant: &[String]) -> Vec<String> {
 pub struct Running(Child);
 
 impl Running {
-    pub fn id(&self) -> u32 {
-        self.0.id()
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status();
+        assert!(sent.expect("there is kill").success());
+    }
+
+    /// Holds the process, as a machine does that is paused.
+    pub fn stops(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a process go on that was held.
+    pub fn goes_on(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Kills the process.
+    pub fn dies(self) {
+        self.signal("-KILL");
+        assert!(self.ends_by_a_kill(PATIENCE));
+    }
+
+    /// Asks the job to end in a committed epoch, and waits until it has.
+    pub fn stops_when_asked(self) {
+        self.signal("-TERM");
+        self.ends_well();
     }
 
     /// Waits for its end; whether it was killed. A program that fails by itself fails the test.
-    pub fn is_killed(mut self, patience: Duration) -> bool {
+    pub fn ends_by_a_kill(mut self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         let status = loop {
             if let Some(status) = self.0.try_wait().expect("it is our child") {
@@ -114,6 +178,7 @@ impl Running {
             }
             if Instant::now() > until {
                 let _ = self.0.kill();
+                let _ = self.0.wait();
                 panic!("the program does not end: {}", self.said());
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -123,7 +188,7 @@ impl Running {
     }
 
     pub fn ends_well(self) {
-        assert!(!self.is_killed(PATIENCE), "somebody killed the program");
+        assert!(!self.ends_by_a_kill(PATIENCE), "somebody killed the program");
     }
 
     /// Waits for its end and says what it complained of.

@@ -47,7 +47,7 @@ fn keys_of_1_mb_are_kept_apart_over_a_restart() {
     let output = directory.path().join("out");
     let job = || {
         let topology = Topology::new("keys");
-        let numbers = topology.source("numbers", Memory::splits([0..60usize, 60..120]));
+        let numbers = topology.source("numbers", Memory::splits([0..60usize, 60..120].map(Vec::from_iter)));
         // They differ in their last byte only.
         let counts = numbers.key_by(|number| format!("{}{}", text(0, KEY), number % 5)).count("counts");
         let lines = counts.to_stream().map(|(key, count)| format!("{} {} {count}", key.len(), &key[KEY..]));

@@ -86,6 +86,11 @@ impl Broker {
         self.settings().create().expect("a client")
     }
 
+    /// A name that no other test program uses on this broker.
+    pub fn name(&self, of: &str) -> String {
+        format!("{of}-{}", std::process::id())
+    }
+
     pub fn create(&self, topic: &str) {
         self.create_with(topic, PARTITIONS);
     }
