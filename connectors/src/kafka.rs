@@ -77,6 +77,11 @@ mod limits {
     /// the setting `fetch.queue.backoff.ms`.
     pub const PREFETCH_LOOK_MS: u32 = 10;
 
+    /// How often consumers ask for the partitions of their topics, in milliseconds: every minute, as often as
+    /// `Job::split_interval` has a job ask, in place of librdkafka's 5 minutes. It is how instances that share their
+    /// input learn of partitions that were added. Changed with the setting `topic.metadata.refresh.interval.ms`.
+    pub const METADATA_REFRESH_MS: u32 = 60_000;
+
     /// How often a reader that has caught up asks how far it got over offsets without records: at most once a
     /// second, because the question goes through the client's main thread.
     pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -146,6 +151,7 @@ impl Kafka {
     ///
     /// What is set here goes before what this module sets for reasons of size and habit:
     /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]),
+    /// `topic.metadata.refresh.interval.ms` ([`METADATA_REFRESH_MS`]),
     /// `queue.buffering.max.kbytes` ([`PRODUCER_QUEUE_KIB`]),
     /// `partitioner` (`murmur2_random`: a key goes to the partition where Java's clients put it) and
     /// `allow.auto.create.topics` (`false`).

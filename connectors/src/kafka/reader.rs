@@ -115,6 +115,9 @@ impl<T> KafkaReader<T> {
                 "the offset is not in the partition any more: retention has dropped it, or the topic was made anew"
                     .to_owned()
             }
+            Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+                "the brokers do not know it any more: the topic was deleted".to_owned()
+            }
             Some(code) => code.to_string(),
             None => error.to_string(),
         };

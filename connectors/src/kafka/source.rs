@@ -134,6 +134,10 @@ impl<T> KafkaSource<T> {
     }
 
     fn client(&self) -> Result<Arc<Client>, KafkaError> {
+        // Before anything is asked: settings that differ are no trouble of a broker.
+        if let Some(transactions) = &self.kafka.transactions {
+            transactions.cluster()?;
+        }
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         match &*client {
             Some(client) => Ok(client.clone()),

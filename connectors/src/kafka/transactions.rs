@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use highwater_operators::decide::{Decide, Marker, Terms};
 use highwater_operators::error::{Cause, TryAgain};
 use highwater_state::Epoch;
-use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError as ClientError, RDKafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -53,6 +53,16 @@ impl Instance {
             *begun = true;
         }
         Ok(())
+    }
+
+    /// Why the brokers have refused the transaction that is open, if they have. Asked by beginning another one, which
+    /// is refused, for that reason, whatever becomes of the open one.
+    fn refusal(&self) -> Option<RDKafkaError> {
+        let begun = *self.has_begun();
+        match begun.then(|| self.producer.begin_transaction()) {
+            Some(Err(ClientError::Transaction(error))) if error.txn_requires_abort() => Some(error),
+            _ => None,
+        }
     }
 
     fn has_begun(&self) -> MutexGuard<'_, bool> {
@@ -158,11 +168,22 @@ impl Transactions {
     pub(super) fn judge(&self, instance: &Instance, error: KafkaError, passes: bool) -> Cause {
         match instance.producer.client().fatal_error() {
             Some((code, reason)) if is_fenced(code) => self.fenced(&reason),
+            Some((code, reason)) if is_refused_for_good(code) => self
+                .failed("go on", &format!("{reason}; allow it on the brokers, and start the program again"))
+                .into(),
             Some((code, reason)) if !is_forgotten(code) => {
                 self.failed("go on", &format!("{code}: {reason}; start the program again")).into()
             }
-            _ if passes => TryAgain(error.into()).into(),
-            _ => error.into(),
+            _ => match (error, instance.refusal()) {
+                // The record was let go because the brokers had refused the transaction.
+                (KafkaError::Delivery { topic, for_good: false, .. }, Some(refusal)) => {
+                    let for_good = is_refused_for_good(refusal.code());
+                    let error = KafkaError::Delivery { topic, reason: refusal.string(), for_good };
+                    if for_good { error.into() } else { TryAgain(error.into()).into() }
+                }
+                (error, _) if passes => TryAgain(error.into()).into(),
+                (error, _) => error.into(),
+            },
         }
     }
 
@@ -198,7 +219,8 @@ impl Transactions {
         KafkaError::Transaction { transactions: self.name.clone(), doing, reason: reason.to_owned() }
     }
 
-    fn cluster(&self) -> Result<Kafka, KafkaError> {
+    /// How to talk to the brokers, if all sources and sinks agree about it.
+    pub(super) fn cluster(&self) -> Result<Kafka, KafkaError> {
         let members = locked(&self.members);
         match &members.cluster {
             Some(kafka) if !members.conflict => Ok(kafka.clone()),
@@ -262,7 +284,7 @@ impl Transactions {
     }
 
     /// A producer that has fenced all others of its id, and ended what they left open.
-    fn produce(&self, terms: &Terms) -> Result<Arc<Instance>, KafkaError> {
+    fn produce(&self, terms: &Terms) -> Result<Arc<Instance>, Cause> {
         let cluster = self.cluster()?;
         let timeout = transaction_timeout(*terms);
         let settings = cluster.transaction_settings(&self.id(), timeout)?;
@@ -276,12 +298,14 @@ impl Transactions {
                     transactions: self.name.clone(),
                     epoch_interval: terms.epoch_interval,
                     timeout,
-                },
+                }
+                .into(),
+                Some(code) if is_refused_for_good(code) => self.failed("take over", &code.to_string()).into(),
                 Some(code) => {
                     let reason = producer.context().0.last_or(&code.to_string());
-                    self.failed("take over", &reason)
+                    may_pass(self.failed("take over", &reason))
                 }
-                None => self.failed("take over", &error.to_string()),
+                None => may_pass(self.failed("take over", &error.to_string())),
             });
         }
         Ok(Arc::new(Instance { producer, begun: Mutex::new(false) }))
@@ -400,7 +424,7 @@ impl Decide for Transactions {
         drop(before);
         locked(&self.positions).clear();
         *locked(&self.written) = None;
-        let instance = self.produce(terms).map_err(may_pass)?;
+        let instance = self.produce(terms)?;
         *locked(&self.instance) = Some(instance);
         if self.is_shared() {
             return Ok(None);
@@ -437,7 +461,7 @@ impl Decide for Transactions {
         let shaky = instance.producer.context().0.count() != troubles;
         if shaky {
             tracing::warn!("a connection broke while {epoch} was committed; its producer is replaced");
-            *locked(&self.instance) = Some(self.produce(&terms).map_err(may_pass)?);
+            *locked(&self.instance) = Some(self.produce(&terms)?);
         }
         if shaky || epoch.0.is_multiple_of(CHECK_EPOCHS) {
             self.check(epoch)?;

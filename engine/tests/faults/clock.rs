@@ -36,7 +36,8 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 /// What the process under test does: counts by its clock, a line a window and key.
 pub fn count(state: &Path, output: &Path) {
     let topology = Topology::new("clock");
-    let numbers = topology.source("numbers", Memory::splits([0..RECORDS / 2, RECORDS / 2..RECORDS].map(Vec::from_iter)));
+    let numbers = topology
+        .source("numbers", Memory::splits([0..RECORDS / 2, RECORDS / 2..RECORDS].map(Vec::from_iter)));
     let windows = numbers
         .processing_time()
         .key_by(|number| number % 5)

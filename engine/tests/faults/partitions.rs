@@ -18,7 +18,10 @@ enum From {
 }
 
 fn kafka(broker: &Broker, name: &str, exactly_once: bool) -> Kafka {
-    let kafka = Kafka::at(&broker.address);
+    // How long a client believes in a topic that the brokers do not know: 30 s unless said.
+    let kafka = Kafka::at(&broker.address).setting("topic.metadata.propagation.max.ms", "3000");
+    // How long instances that share their input take to learn of new partitions: 1 min unless said.
+    let kafka = kafka.setting("topic.metadata.refresh.interval.ms", "500");
     if exactly_once { kafka.exactly_once(name) } else { kafka }
 }
 
@@ -29,7 +32,9 @@ fn job(broker: &Broker, name: &str, from: From, exactly_once: bool, state: Optio
     let source = kafka.source(format!("{name}-in"), Json::<u64>::new());
     let source = if from == From::Latest { source.from_latest() } else { source.from_earliest() };
     let numbers = topology.source("numbers", source);
-    numbers.sink("out", kafka.sink(format!("{name}-out"), Json::new()));
+    // How long an epoch waits for a topic that does not answer: 1 min unless said.
+    let out = kafka.sink(format!("{name}-out"), Json::new()).drain_timeout(Duration::from_secs(5));
+    numbers.sink("out", out);
     let job = Job::new(topology).workers(2).epoch_interval(Duration::from_millis(50));
     let job = job.split_interval(Duration::from_millis(200));
     match state {
