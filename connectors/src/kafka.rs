@@ -144,10 +144,10 @@ impl Kafka {
     /// replaces an earlier one. Values appear neither in `Debug` nor in errors.
     ///
     /// What the guarantees rest on cannot be set to anything else; the source or sink then refuses to start with
-    /// [`KafkaError::Setting`]. For a source: `enable.auto.commit`, `enable.auto.offset.store`,
-    /// `auto.offset.reset`, `isolation.level`, `enable.partition.eof`; for a sink: `enable.idempotence`, `acks`,
-    /// `delivery.report.only.error`, `transactional.id`, `transaction.timeout.ms`; for both:
-    /// `bootstrap.servers` and `group.id`, which have methods. A setting that only consumers know is ignored by sinks, and the reverse.
+    /// [`KafkaError::Setting`]. For a source: `enable.auto.commit`, `enable.auto.offset.store`, `auto.offset.reset`,
+    /// `isolation.level`, `enable.partition.eof`; for a sink: `enable.idempotence`, `acks`,
+    /// `delivery.report.only.error`, `transactional.id`, `transaction.timeout.ms`; for both: `bootstrap.servers` and
+    /// `group.id`, which have methods. A setting that only consumers know is ignored by sinks, and the reverse.
     ///
     /// What is set here goes before what this module sets for reasons of size and habit:
     /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]),

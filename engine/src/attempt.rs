@@ -85,7 +85,8 @@ pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun
 }
 
 fn begin_with_share(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
-    let catalog = Arc::new(Catalog::open(&*parts.backend)?);
+    let catalog = Catalog::with_migrations(Arc::clone(&parts.backend), parts.migrations.clone())?;
+    let catalog = Arc::new(catalog);
     // Before the sinks begin: a source that is not there must not cost an output that is.
     let splits = list_splits(&parts.graph)?;
     let found = recovery::recover(parts)?;

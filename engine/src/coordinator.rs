@@ -142,6 +142,8 @@ impl Coordinator {
             if contributions.iter().all(Option::is_some) {
                 let all = contributions.iter_mut().filter_map(Option::take).collect();
                 self.commit(now_ending, all)?;
+                let is_last = now_ending.last && now_ending.end != End::Divided;
+                self.parts.boundary.passed(&*self.parts.backend, &self.catalog, is_last)?;
                 ending = None;
                 if now_ending.last {
                     return Ok(Outcome { committed: self.marker.epoch, end: now_ending.end });
@@ -157,7 +159,7 @@ impl Coordinator {
         let interval = self.parts.terms.epoch_interval;
         Known {
             ending,
-            due: since >= interval,
+            due: since >= interval || self.parts.boundary.is_asked(),
             // Not at once again: rows are let go when the workers hear of the commit, not by the commit itself.
             short_of_memory: self.parts.budget.is_short() && since >= interval / 100,
             stopping: self.is_asked_to_stop() || self.is_to_be_divided(),

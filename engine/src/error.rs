@@ -36,6 +36,17 @@ pub enum JobError {
         /// What it may be.
         allowed: &'static str,
     },
+    /// A setting makes sense only with state on disk.
+    #[error("{setting} needs a state directory; name one with `Job::state`")]
+    NoState {
+        /// The setting, by the method that sets it.
+        setting: &'static str,
+    },
+    /// A savepoint was asked for, and the job ended before it was made.
+    #[error(
+        "no savepoint was made, because the job has ended; `Job::savepoint_on_stop` makes one at the end"
+    )]
+    NotRunning,
     /// The state directory cannot be used, or a commit failed.
     #[error(transparent)]
     State(#[from] StateError),

@@ -1,5 +1,7 @@
 //! A job: a topology, how it is to run, and its life from start to end.
 
+mod change;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,9 @@ use highwater_state::backend::memory::MemoryBackend;
 use highwater_state::backend::rocksdb::RocksDbBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
 
+use self::change::Change;
 use crate::attempt::{self, Begun, PATIENCE};
+use crate::boundary::Boundary;
 use crate::config::Config;
 use crate::coordinator::{End, Outcome};
 use crate::error::JobError;
@@ -48,13 +52,15 @@ use crate::step::{Moment, Step, Watch, unwatched};
 pub struct Job {
     graph: Result<Graph, Vec<TopologyError>>,
     config: Config,
+    change: Change,
     watch: Watch,
 }
 
 impl Job {
     /// A job of one worker that keeps its state in memory.
     pub fn new(topology: Topology) -> Job {
-        Job { graph: topology.finish(), config: Config::default(), watch: unwatched() }
+        let (graph, config) = (topology.finish(), Config::default());
+        Job { graph, config, change: Change::default(), watch: unwatched() }
     }
 
     /// How many threads run the topology, 1 to 128; 1 unless said. Results do not depend on it, and it may
@@ -142,11 +148,12 @@ impl Job {
     /// # Errors
     /// What can be seen to be wrong at once: the topology, a setting, the state directory, a sink that cannot be
     /// recovered, a source whose splits cannot be listed. Everything else comes from [`RunningJob::wait`].
-    pub fn start(self) -> Result<RunningJob, JobError> {
+    pub fn start(mut self) -> Result<RunningJob, JobError> {
         let graph = Arc::new(self.graph.map_err(JobError::Topology)?);
         let memory = self.config.check()?;
         let stop = Arc::new(AtomicBool::new(false));
         let shared = is_shared(&graph, &self.config)?;
+        let boundary = self.change.begin(&self.config, graph.name())?;
         let (backend, budget) = open_state(&self.config, &memory)?;
         let parts = Arc::new(Parts {
             graph: Arc::clone(&graph),
@@ -161,12 +168,14 @@ impl Job {
             config: self.config,
             stop: Arc::clone(&stop),
             watch: self.watch,
+            migrations: self.change.into_migrations(),
+            boundary: Arc::clone(&boundary),
         });
         let requesting = Requesting::start(&graph, parts.config.workers)?;
         let attempt = match attempt::begin(&parts, &requesting)? {
             Begun::Running(attempt) => attempt,
             Begun::Over(outcome) => {
-                return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
+                return Ok(RunningJob { graph, stop, boundary, coordinator: None, outcome: Some(outcome) });
             }
         };
         let coordinator = attempt::spawn("coordinator".to_owned(), move || {
@@ -174,7 +183,7 @@ impl Job {
             requesting.end(PATIENCE);
             outcome
         })?;
-        Ok(RunningJob { graph, stop, coordinator: Some(coordinator), outcome: None })
+        Ok(RunningJob { graph, stop, boundary, coordinator: Some(coordinator), outcome: None })
     }
 }
 
@@ -182,6 +191,7 @@ impl Job {
 pub struct RunningJob {
     graph: Arc<Graph>,
     stop: Arc<AtomicBool>,
+    boundary: Arc<Boundary>,
     coordinator: Option<JoinHandle<Result<Outcome, JobError>>>,
     outcome: Option<Outcome>,
 }
@@ -215,7 +225,10 @@ impl RunningJob {
             },
         };
         let epoch = outcome.committed;
-        Ok(Report { epoch, finished: outcome.end == End::Finished, nodes: NodeReport::of(&self.graph) })
+        let finished = outcome.end == End::Finished;
+        let (orphans, savepoint) = (self.boundary.orphans(), self.boundary.last_savepoint());
+        let nodes = NodeReport::of(&self.graph);
+        Ok(Report { epoch, finished, nodes, orphans, savepoint })
     }
 }
 

@@ -8,7 +8,9 @@ use highwater_operators::error::Cause;
 use highwater_operators::graph::Graph;
 use highwater_state::Backend;
 use highwater_state::budget::TableBudget;
+use highwater_state::migration::Migration;
 
+use crate::boundary::Boundary;
 use crate::config::Config;
 use crate::error::JobError;
 use crate::step::Watch;
@@ -27,6 +29,10 @@ pub(crate) struct Parts {
     /// Set when the job is asked to stop.
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) watch: Watch,
+    /// How states change their types, where the program has other ones than it had.
+    pub(crate) migrations: Vec<Migration>,
+    /// What waits for the end of an epoch.
+    pub(crate) boundary: Arc<Boundary>,
 }
 
 impl Parts {

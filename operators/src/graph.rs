@@ -10,6 +10,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use highwater_state::id::is_name;
+
 use crate::decide::{Decide, is_same};
 use crate::error::{Place, TopologyError};
 use crate::opening::{NodeOpening, OpenError};
@@ -274,10 +276,4 @@ impl Graph {
     fn ends_splits(&self, node: usize) -> bool {
         self.nodes[node].origin || self.nodes[node].place.verb == "event_time"
     }
-}
-
-/// Names become parts of rows on disk, of paths and of metrics.
-fn is_name(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=200).contains(&name.len()) && name.chars().all(good) && name != "." && name != ".."
 }

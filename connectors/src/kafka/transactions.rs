@@ -20,7 +20,7 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaError, RDKafkaErrorCode a
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::Troubles;
+use super::client::{Troubles, ask, partitions_of};
 use super::group::{Group, Partition};
 use super::sink::ProducerReports;
 use super::{
@@ -425,6 +425,12 @@ impl Decide for Transactions {
         locked(&self.positions).clear();
         *locked(&self.written) = None;
         let instance = self.produce(terms)?;
+        // A marker for a topic that is not there would be tried until the epoch has timed out.
+        let client = instance.producer.client();
+        for topic in locked(&self.members).sinks.clone() {
+            let troubles = Troubles::new(&self.brokers(), &topic, false);
+            ask(&troubles, || {}, |left| partitions_of(client, &topic, left)).map_err(may_pass)?;
+        }
         *locked(&self.instance) = Some(instance);
         if self.is_shared() {
             return Ok(None);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use highwater::prelude::*;
-use highwater::state::backend::rocksdb::RocksDbBackend;
+use highwater::state::backend::rocksdb::{ReadOnlyBackend, RocksDbBackend};
 use highwater::state::budget::MemoryBudget;
 use highwater::state::delta::{Delta, Family};
 use highwater::state::{Backend, Epoch, StateError, redo};
@@ -243,8 +243,10 @@ fn a_log_that_is_cut_before_what_was_synced_is_refused_by_its_name() {
         copy(&made, &state);
         let file = fs::File::options().write(true).open(state.join(&log)).expect("it is there");
         file.set_len(cut as u64).expect("it can be cut");
+        let looked_at = ReadOnlyBackend::open(&state).map(drop);
         match open(&state).map(|backend| rows(&backend)) {
             Err(StateError::Lost { reached, synced, logs, .. }) => {
+                assert!(matches!(looked_at, Err(StateError::Lost { .. })), "cut at {cut}: {looked_at:?}");
                 assert!(reached < synced, "cut at {cut}");
                 assert!(Path::new(&log).ends_with(&logs), "{logs} in place of {}", log.display());
                 refused += 1;

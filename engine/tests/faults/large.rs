@@ -1,15 +1,23 @@
 //! Records of 100 MB and keys of 1 MB: they go through, or an error says which limit they exceed.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use highwater::prelude::*;
 use rdkafka::message::Message;
 
+use crate::broker::Broker;
 use crate::{broker, directory};
 
 /// More than that, with its frame, brokers refuse unless their `socket.request.max.bytes` is raised.
 const RECORD: usize = 100_000_000;
 const KEY: usize = 1 << 20;
+
+/// The broker, for one of these tests at a time: it has memory for a few such records.
+fn broker_with_room() -> Option<(&'static Broker, MutexGuard<'static, ()>)> {
+    static ROOM: Mutex<()> = Mutex::new(());
+    Some((broker()?, ROOM.lock().unwrap_or_else(PoisonError::into_inner)))
+}
 
 fn text(of: usize, bytes: usize) -> String {
     char::from(b'a' + (of % 26) as u8).to_string().repeat(bytes)
@@ -68,7 +76,7 @@ fn keys_of_1_mb_are_kept_apart_over_a_restart() {
 
 #[test]
 fn a_record_that_kafka_does_not_take_ends_the_job_and_names_the_limit() {
-    let Some(broker) = broker() else { return };
+    let Some((broker, _room)) = broker_with_room() else { return };
     broker.create("large-refused");
     let job = |settings: &[(&str, &str)], bytes: usize, exactly_once: bool| {
         let with = |kafka: Kafka, (name, value): &(&str, &str)| kafka.setting(*name, *value);
@@ -95,7 +103,7 @@ fn a_record_that_kafka_does_not_take_ends_the_job_and_names_the_limit() {
 
 #[test]
 fn a_record_of_100_mb_and_a_key_of_1_mb_go_through_kafka_where_the_limits_allow_it() {
-    let Some(broker) = broker() else { return };
+    let Some((broker, _room)) = broker_with_room() else { return };
     for topic in ["large-in", "large-out"] {
         broker.create_setting(topic, 1, &[("max.message.bytes", "120000000")]);
     }
@@ -126,7 +134,7 @@ fn a_record_of_100_mb_and_a_key_of_1_mb_go_through_kafka_where_the_limits_allow_
 
 #[test]
 fn a_record_that_is_larger_than_the_client_receives_ends_the_job_and_names_the_setting() {
-    let Some(broker) = broker() else { return };
+    let Some((broker, _room)) = broker_with_room() else { return };
     broker.create_setting("large-unread", 1, &[("max.message.bytes", "120000000")]);
     let kafka = Kafka::at(&broker.address)
         .setting("message.max.bytes", "120000000")

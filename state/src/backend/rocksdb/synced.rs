@@ -7,7 +7,7 @@
 //! a kill of the process the note is exact, after a power cut it may be some seconds old and shows less. It does not
 //! know which file is damaged.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Result, StateError};
 
-const FILE: &str = "SYNCED";
+/// The file, in the state directory.
+pub(crate) const FILE: &str = "SYNCED";
 /// The number and its checksum: less than a sector, so that a power cut leaves the old note or the new one.
 const BYTES: usize = 16;
 
@@ -33,28 +34,17 @@ impl Synced {
     pub(super) fn open(directory: &Path) -> Result<Synced> {
         let path = directory.join(FILE);
         let failed = |source| StateError::Directory { path: path.clone(), source };
-        let options = File::options().create(true).read(true).write(true).truncate(false).open(&path);
-        let mut file = options.map_err(failed)?;
+        let opened = File::options().create(true).read(true).write(true).truncate(false).open(&path);
+        let mut file = opened.map_err(failed)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
-        let found = match read(&bytes) {
-            Some(found) => found,
-            None => return Err(StateError::Note { path }),
-        };
+        let found = read(&bytes).ok_or_else(|| StateError::Note { path: path.clone() })?;
         Ok(Synced { path, file: Mutex::new(file), found })
     }
 
-    /// Compares the note with what the database reaches.
+    /// Compares the note with what the database reaches; `logs` are those that it was opened with.
     pub(super) fn check(&self, reached: u64, logs: &[String]) -> Result<()> {
-        if reached >= self.found {
-            return Ok(());
-        }
-        Err(StateError::Lost {
-            reached,
-            synced: self.found,
-            logs: if logs.is_empty() { "none".to_owned() } else { logs.join(", ") },
-            note: self.path.clone(),
-        })
+        compare(&self.path, self.found, reached, logs)
     }
 
     /// Notes the number of a change that is synced.
@@ -73,6 +63,27 @@ impl Synced {
     fn failed(&self, source: io::Error) -> StateError {
         StateError::Directory { path: self.path.clone(), source }
     }
+}
+
+/// The same for a directory that is only looked at: nothing is made there.
+pub(super) fn check_only(directory: &Path, reached: u64, logs: &[String]) -> Result<()> {
+    let path = directory.join(FILE);
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StateError::Directory { path, source }),
+        Ok(bytes) => match read(&bytes) {
+            Some(found) => compare(&path, found, reached, logs),
+            None => Err(StateError::Note { path }),
+        },
+    }
+}
+
+fn compare(note: &Path, synced: u64, reached: u64, logs: &[String]) -> Result<()> {
+    if reached >= synced {
+        return Ok(());
+    }
+    let logs = if logs.is_empty() { "none".to_owned() } else { logs.join(", ") };
+    Err(StateError::Lost { reached, synced, logs, note: note.to_owned() })
 }
 
 fn write(number: u64) -> [u8; BYTES] {
