@@ -198,6 +198,7 @@ impl Coordinator {
         while !committing.is_done() {
             committing.step(parts)?;
         }
+        parts.ended.fetch_add(1, Ordering::Relaxed);
         watched(&parts.watch, Step::Tell, || {
             self.order(Order::Applied(ending.epoch));
             Ok(())

@@ -1,7 +1,7 @@
 //! What a job is made of, for as long as it lives: shared by everything that starts, commits and recovers it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use highwater_operators::decide::{Decide, Terms};
 use highwater_operators::error::Cause;
@@ -29,6 +29,8 @@ pub(crate) struct Parts {
     /// Set when the job is asked to stop.
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) watch: Watch,
+    /// How many epochs have ended in this process, with or without anything in them.
+    pub(crate) ended: AtomicU64,
     /// How states change their types, where the program has other ones than it had.
     pub(crate) migrations: Vec<Migration>,
     /// What waits for the end of an epoch.
@@ -36,6 +38,13 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// The job has ended: nobody has to wait for what it had open.
+    pub(crate) fn leave(&self) {
+        if let Some(decider) = &self.decider {
+            decider.leave();
+        }
+    }
+
     /// The error of a decider that failed.
     pub(crate) fn undecided(&self, cause: Cause) -> JobError {
         let decider = self.decider.as_ref().map(|decider| decider.describe()).unwrap_or_default();

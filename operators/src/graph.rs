@@ -128,12 +128,12 @@ impl Graph {
         nodes.map(|node| &node.place).find(|place| place.name.is_some())
     }
 
-    /// The first source whose positions the decider does not keep.
+    /// The first source whose positions, or sink whose results, the decider does not keep.
     pub fn first_beside_the_decider(&self) -> Option<&Place> {
-        let mut sources = self.nodes.iter().filter(|node| node.source.is_some());
+        let mut ends = self.nodes.iter().filter(|node| node.source.is_some() || node.sink.is_some());
         let decider = self.decider()?;
         let beside = |node: &&Node| !node.decider.as_ref().is_some_and(|own| is_same(own, decider));
-        sources.find(beside).map(|node| &node.place)
+        ends.find(beside).map(|node| &node.place)
     }
 
     /// The faults of the plan that can be seen before it runs.

@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaConfRes;
 
+use super::secrets::{HIDDEN, Secrets};
 use super::{Kafka, KafkaError, METADATA_REFRESH_MS, PREFETCH_KIB, PREFETCH_LOOK_MS, PRODUCER_QUEUE_KIB};
 
 /// A setting that a guarantee rests on.
@@ -31,7 +32,7 @@ const FOR_BOTH: [Needed; 2] = [
     Needed { names: &["group.id"], values: &[], why: "the group is given by `Kafka::group`" },
 ];
 
-const FOR_SOURCES: [Needed; 5] = [
+const FOR_SOURCES: [Needed; 7] = [
     Needed {
         names: &["enable.auto.commit", "auto.commit.enable"],
         values: &["false"],
@@ -57,6 +58,16 @@ const FOR_SOURCES: [Needed; 5] = [
         names: &["enable.partition.eof"],
         values: &["true"],
         why: "readers find the end of a partition by it",
+    },
+    Needed {
+        names: &["group.protocol"],
+        values: &["classic"],
+        why: "instances that share their input hand over all partitions at the end of an epoch",
+    },
+    Needed {
+        names: &["partition.assignment.strategy"],
+        values: &["range,roundrobin", "range", "roundrobin"],
+        why: "instances that share their input hand over all partitions at the end of an epoch",
     },
 ];
 
@@ -134,7 +145,22 @@ impl Kafka {
         Ok(settings)
     }
 
+    /// What must not be told of these settings.
+    pub(super) fn secrets(&self) -> Secrets {
+        Secrets::of(&self.settings)
+    }
+
     fn settings_for(&self, needed: &[Needed], habits: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {
+        if self.brokers.contains('@') {
+            return Err(KafkaError::Setting {
+                setting: "bootstrap.servers".to_owned(),
+                reason: format!(
+                    "`{}`: the address of a broker is `host:port`; give user and password by the settings \
+                     `sasl.username` and `sasl.password`",
+                    self.brokers
+                ),
+            });
+        }
         let mut settings = ClientConfig::new();
         for (name, value) in habits {
             settings.set(*name, *value);
@@ -178,9 +204,11 @@ impl Kafka {
                 brokers: self.brokers.clone(),
                 reason: "a setting contains a NUL character".into(),
             },
-            ClientError::ClientCreation(mut reason) => {
+            ClientError::ClientCreation(reason) => {
+                // Which setting it is about is not known, and any could hold something that is nobody's affair.
+                let mut reason = self.secrets().hidden(&reason).into_owned();
                 for value in self.settings.values().filter(|value| value.len() > 3) {
-                    reason = reason.replace(value.as_str(), "***");
+                    reason = reason.replace(value.as_str(), HIDDEN);
                 }
                 KafkaError::Client { brokers: self.brokers.clone(), reason }
             }

@@ -161,7 +161,8 @@ impl<T> KafkaSource<T> {
     /// Where to begin, and the range of what is there.
     fn begin(&self, client: &Client, partition: i32, from: Start) -> Result<(i64, i64), KafkaError> {
         let (low, high) = client.range(partition)?;
-        let from = match (from, self.shared()) {
+        // Where other instances have read, or this program has before it kept state.
+        let from = match (from, &self.kafka.transactions) {
             (Start::New, Some(transactions)) => {
                 let committed = transactions.committed(&self.topic, &client.partitions()?)?;
                 match committed.get(&partition) {

@@ -70,16 +70,22 @@ fn make(directory: &Path) -> Good {
             }
             let mut prepared = Delta::default();
             (0..50u8).for_each(|number| prepared.put(Family::Values, &[number], &[number; 40]));
-            redo::prepare(&backend, Epoch(31), &prepared).expect("there is room");
+            redo::prepare(&backend, Epoch(31), 1, &prepared).expect("there is room");
             let synced = rows(&backend).expect("all is well");
             let mut last = Delta::default();
             last.put(Family::Values, b"not synced", b"may be lost");
             backend.apply(&last).expect("there is room");
             let all = rows(&backend).expect("all is well");
-            return Good { synced, all, prepared: redo::encode(&prepared) };
+            return Good { synced, all, prepared: encoded(&prepared) };
         }
     }
     unreachable!("the last epoch returns")
+}
+
+fn encoded(delta: &Delta) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    redo::encode(delta, &mut bytes);
+    bytes
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -161,7 +167,7 @@ fn judge(state: &Path, good: &Good) -> Result<bool, String> {
         return Err(format!("{} rows in place of {}, or other ones", rows.len(), good.all.len()));
     }
     match redo {
-        Some(redo) if redo::encode(&redo.delta) == good.prepared && redo.epoch == Epoch(31) => Ok(true),
+        Some(redo) if encoded(&redo.delta) == good.prepared && redo.epoch == Epoch(31) => Ok(true),
         other => Err(format!("another epoch is prepared: {:?}", other.map(|redo| redo.epoch))),
     }
 }
@@ -271,7 +277,7 @@ fn a_prepared_epoch_that_was_changed_is_refused() {
     let backend = open(directory.path()).expect("it opens");
     let mut prepared = Delta::default();
     (0..200u32).for_each(|number| prepared.put(Family::Values, &number.to_be_bytes(), &[7; 20]));
-    redo::prepare(&backend, Epoch(5), &prepared).expect("there is room");
+    redo::prepare(&backend, Epoch(5), 1, &prepared).expect("there is room");
     let mut kept = Vec::new();
     let keep = &mut |key: &[u8], value: &[u8]| {
         kept.push((key.to_vec(), value.to_vec()));
