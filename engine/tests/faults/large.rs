@@ -81,7 +81,8 @@ fn a_record_that_kafka_does_not_take_ends_the_job_and_names_the_limit() {
     let job = |settings: &[(&str, &str)], bytes: usize, exactly_once: bool| {
         let with = |kafka: Kafka, (name, value): &(&str, &str)| kafka.setting(*name, *value);
         let kafka = settings.iter().fold(Kafka::at(&broker.address), with);
-        let kafka = if exactly_once { kafka.exactly_once("large-refused") } else { kafka };
+        let name = format!("large-refused-{}-{bytes}", settings.len());
+        let kafka = if exactly_once { kafka.exactly_once(name) } else { kafka };
         let topology = Topology::new("large");
         let numbers = topology.source("numbers", Memory::source(0..1usize));
         numbers.map(move |number| text(number, bytes)).sink("out", kafka.sink("large-refused", Text));
