@@ -86,11 +86,12 @@ pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun
 }
 
 fn begin_with_share(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
-    let catalog = Catalog::with_migrations(Arc::clone(&parts.backend), parts.migrations.clone())?;
-    let catalog = Arc::new(catalog);
     // Before the sinks begin: a source that is not there must not cost an output that is.
     let splits = list_splits(&parts.graph)?;
     let found = recovery::recover(parts)?;
+    // Not before: the epoch that was in doubt may have new names.
+    let catalog = Catalog::with_migrations(Arc::clone(&parts.backend), parts.migrations.clone())?;
+    let catalog = Arc::new(catalog);
     if found.finished {
         recovery::refuse_new_splits(&parts.graph, &*parts.backend, &splits)?;
         tracing::warn!(

@@ -132,7 +132,7 @@ impl Catalog {
     }
 
     /// Reads the catalog for a program that declares these migrations. Each is run when its state is asked for,
-    /// if that was kept as the old type; see [`migration`](crate::migration). Deletes what an earlier one that
+    /// if that was kept as the old type; see [`migration`]. Deletes what an earlier one that
     /// was interrupted left.
     ///
     /// # Errors
