@@ -104,7 +104,7 @@ impl File {
     /// let mut polled = Polled::default();
     /// reader.poll(100, &mut polled)?;
     /// assert_eq!(polled.values, [1, 3]);
-    /// assert!(polled.bad[0].1.origin.ends_with("numbers.jsonl line 3"));
+    /// assert!(polled.bad[0].1.origin.to_string().ends_with("numbers.jsonl line 3"));
     /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     /// ```
     pub fn json_lines<T: DeserializeOwned + Send + 'static>(self) -> LineSource<T, Json<T>> {

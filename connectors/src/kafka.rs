@@ -30,6 +30,7 @@ use std::sync::Arc;
 use highwater_operators::codec::{Decode, Encode};
 
 mod client;
+mod dead_letters;
 mod error;
 mod group;
 pub mod marker;
@@ -45,7 +46,7 @@ use transactions::Transactions;
 pub use error::KafkaError;
 pub use limits::*;
 pub use reader::KafkaPosition;
-pub use sink::KafkaSink;
+pub use sink::{Headers, KafkaSink};
 pub use source::{KafkaSource, Tombstones};
 
 /// Every limit of this module: its unit, its default and the reason for it.
@@ -77,6 +78,11 @@ mod limits {
     /// in which a reader empties the queue and then waits: reading 100 MB/s took six times as long. Changed with
     /// the setting `fetch.queue.backoff.ms`.
     pub const PREFETCH_LOOK_MS: u32 = 10;
+
+    /// How often consumers ask for the partitions of their topics, in milliseconds: every minute, as often as
+    /// `Job::split_interval` has a job ask, in place of librdkafka's 5 minutes. It is how instances that share their
+    /// input learn of partitions that were added. Changed with the setting `topic.metadata.refresh.interval.ms`.
+    pub const METADATA_REFRESH_MS: u32 = 60_000;
 
     /// How often a reader that has caught up asks how far it got over offsets without records: at most once a
     /// second, because the question goes through the client's main thread.
@@ -159,6 +165,7 @@ impl Kafka {
     ///
     /// What is set here goes before what this module sets for reasons of size and habit:
     /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]),
+    /// `topic.metadata.refresh.interval.ms` ([`METADATA_REFRESH_MS`]),
     /// `queue.buffering.max.kbytes` ([`PRODUCER_QUEUE_KIB`]),
     /// `partitioner` (`murmur2_random`: a key goes to the partition where Java's clients put it) and
     /// `allow.auto.create.topics` (`false`).

@@ -146,7 +146,7 @@ impl<T: Send + 'static, C: Decode<T>> Source for Stdin<T, C> {
         let thread = thread::Builder::new().name("stdin".to_owned());
         thread.spawn(move || read_chunks(input, &sender)).map_err(|cause| StdioError::Read { cause })?;
         Ok(Box::new(StdinReader {
-            lines: Lines { origin: SPLIT.to_owned(), codec: Arc::clone(&self.codec), skip_blank: false },
+            lines: Lines { file: SPLIT.to_owned(), codec: Arc::clone(&self.codec), skip_blank: false },
             scanner: Scanner::new(Chunks { receiver, chunk: Vec::new(), read: 0 }, MAX_LINE_BYTES),
             finished: false,
             item: PhantomData,
@@ -357,7 +357,7 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(polled.values, ["one", "two", "three"]);
-        assert_eq!((polled.bad[0].0, polled.bad[0].1.origin.as_str()), (2, "stdin line 3"));
+        assert_eq!((polled.bad[0].0, polled.bad[0].1.origin.to_string()), (2, "stdin line 3".to_owned()));
         assert_eq!(reader.poll(10, &mut polled)?, Poll::Finished);
         assert_eq!(reader.position().line, 4);
         Ok(())

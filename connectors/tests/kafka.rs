@@ -450,9 +450,9 @@ fn bad_records_say_where_they_came_from() {
     let read = read_to_end(&source, "partition-2");
     assert_eq!(read.values, [1, 2]);
     assert_eq!(read.bad.len(), 2);
-    assert_eq!((read.bad[0].0, read.bad[0].1.origin.as_str()), (1, "bad partition 2 offset 1"));
+    assert_eq!((read.bad[0].0, read.bad[0].1.origin.to_string()), (1, "bad partition 2 offset 1".to_owned()));
     assert_eq!(read.bad[0].1.raw, b"{");
-    assert_eq!(read.bad[1].1.origin, "bad partition 2 offset 2");
+    assert_eq!(read.bad[1].1.origin.to_string(), "bad partition 2 offset 2");
     assert_eq!(read.bad[1].1.reason, "no payload");
     let source = broker.kafka().source("bad", Raw).until_end().tombstones(Tombstones::Empty);
     assert_eq!(read_to_end(&source, "partition-2").values, [&b"1"[..], b"{", b"", b"2"]);

@@ -6,6 +6,8 @@ use std::panic::Location;
 use highwater_state::StateError;
 use thiserror::Error;
 
+use crate::source::Origin;
+
 /// The reason given by a source, a sink or a closure of the user.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -57,7 +59,7 @@ pub enum RunError {
         /// The source.
         place: Place,
         /// Where the record came from.
-        origin: String,
+        origin: Origin,
         /// Why it is bad.
         reason: String,
     },

@@ -7,6 +7,7 @@
 //!
 //! A reader never blocks: a worker that waits for one source cannot drain the others.
 
+use std::fmt;
 use std::sync::Arc;
 
 use highwater_state::{Epoch, Persist};
@@ -36,6 +37,18 @@ pub trait Source: Send + Sync + 'static {
         split: &str,
         from: Option<Self::Position>,
     ) -> Result<Box<dyn Reader<Item = Self::Item, Position = Self::Position>>, Cause>;
+
+    /// Opens a split that was not there when the source was first read: at its beginning, wherever a new job begins,
+    /// because every record in it came later.
+    ///
+    /// # Errors
+    /// As [`open`](Source::open).
+    fn open_added(
+        &self,
+        split: &str,
+    ) -> Result<Box<dyn Reader<Item = Self::Item, Position = Self::Position>>, Cause> {
+        self.open(split, None)
+    }
 
     /// Who keeps the positions beside the state directory, if they are part of a transaction.
     fn decider(&self) -> Option<Arc<dyn Decide>> {
@@ -100,7 +113,7 @@ impl<T> Default for Polled<T> {
 
 impl<T> Polled<T> {
     /// Takes a decoded record, or files the bytes as a bad one.
-    pub fn push(&mut self, decoded: Result<T, String>, raw: &[u8], origin: impl FnOnce() -> String) {
+    pub fn push(&mut self, decoded: Result<T, String>, raw: &[u8], origin: impl FnOnce() -> Origin) {
         match decoded {
             Ok(value) => self.values.push(value),
             Err(reason) => {
@@ -128,6 +141,42 @@ pub struct BadRecord {
     pub raw: Vec<u8>,
     /// Why they are no record.
     pub reason: String,
-    /// Where they came from: `access.log line 17`, `clicks partition 2 offset 9001`.
-    pub origin: String,
+    /// Where they came from.
+    pub origin: Origin,
+}
+
+/// Where a record came from; as text `clicks partition 2 offset 9001`, `access.log line 17`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A record of a topic.
+    Topic {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+    },
+    /// A line of a file, or of what is read like one.
+    File {
+        /// The file's path, or `stdin`.
+        file: String,
+        /// The line, or the first of several, counted from 1.
+        line: u64,
+    },
+    /// Anything else, in the source's words.
+    Text(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Topic { topic, partition, offset } => {
+                write!(f, "{topic} partition {partition} offset {offset}")
+            }
+            Origin::File { file, line } => write!(f, "{file} line {line}"),
+            Origin::Text(text) => f.write_str(text),
+        }
+    }
 }

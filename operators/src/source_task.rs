@@ -63,12 +63,20 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
         let node = u32::try_from(opening.number).expect("a plan has fewer than 2^32 nodes");
         let all = worker.splits.get(&opening.number).map(Vec::as_slice).unwrap_or_default();
         let mut splits = Vec::new();
+        let mut read_before = false;
+        for name in all {
+            read_before |= opening.meta::<P>(&layout::position_key(opening.name(), name))?.is_some();
+        }
         for (index, name) in
             all.iter().enumerate().filter(|(index, _)| index % worker.workers == worker.worker)
         {
             let key = layout::position_key(opening.name(), name);
             let from = opening.meta::<P>(&key)?;
-            let reader = source.open(name, from).map_err(Fault::Failed)?;
+            let reader = match from {
+                None if read_before => source.open_added(name),
+                from => source.open(name, from),
+            };
+            let reader = reader.map_err(Fault::Failed)?;
             let id = SplitId { source: node, index: index as u32 };
             let status = SplitStatus::Active;
             splits.push(Split {
@@ -175,7 +183,7 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
                 OnBad::DeadLetter => self.out.1.push_untimed(bad, split),
                 OnBad::Skip => {
                     let (origin, reason) = (&bad.origin, &bad.reason);
-                    tracing::warn!(source = %self.place, origin, reason, "bad record skipped");
+                    tracing::warn!(source = %self.place, %origin, reason, "bad record skipped");
                     self.counters.skipped.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -27,6 +27,33 @@ pub enum StateError {
         /// Why.
         source: std::io::Error,
     },
+    /// The database holds less than was synced.
+    #[error(
+        "the state directory has lost what was committed last: the database reaches change {reached}, and {synced} \
+            were synced; a log ({logs}) or the manifest is damaged or cut short, or the database was replaced by an older \
+            one: restore the whole directory from a savepoint or a copy, or delete it and compute anew; to go on with \
+            what is left of it, at the price that results of the lost epochs are written again, delete {}",
+        note.display()
+    )]
+    Lost {
+        /// The number of the last change that is there.
+        reached: u64,
+        /// The number of the last change that was synced.
+        synced: u64,
+        /// The logs that were there when it was opened.
+        logs: String,
+        /// The file that says how much was synced.
+        note: PathBuf,
+    },
+    /// The file that says how much was synced cannot be read.
+    #[error(
+        "the file {} is damaged, which says how far the state directory was synced; if the disk is sound otherwise, \
+            delete it and start again: the database checks itself, except for the end of its log", path.display()
+    )]
+    Note {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process works on the state directory.
     #[error("the state directory {} is in use by another process; stop that one, or give this one a directory of \
             its own", .0.display())]

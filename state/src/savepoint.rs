@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::backend::Backend;
 use crate::backend::rocksdb::{
-    DATABASE, ReadOnlyBackend, RocksDbBackend, lock, make_private, sync_directory,
+    DATABASE, ReadOnlyBackend, RocksDbBackend, SYNCED, lock, make_private, sync_directory,
 };
 use crate::budget::MemoryBudget;
 use crate::delta::{Delta, Family};
@@ -227,6 +227,12 @@ impl Savepoint {
         }
         self.begin(&restoring)?;
         File::open(&copy).and_then(|copy| copy.sync_all()).map_err(at(&copy))?;
+        // What was noted of state that is gone says nothing of this.
+        let note = state.join(SYNCED);
+        match fs::remove_file(&note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&note)(error)),
+            _ => {}
+        }
         fs::rename(&copy, &database).map_err(at(&database))?;
         sync_directory(&database).map_err(at(state))?;
         remove_if_there(&restoring)?;

@@ -301,6 +301,7 @@ fn another_format_is_refused() {
         };
         assert_eq!((found.as_str(), expected), (text, FORMAT));
         fs::remove_dir_all(directory.path().join("db")).unwrap();
+        fs::remove_file(directory.path().join("SYNCED")).unwrap();
     }
 }
 

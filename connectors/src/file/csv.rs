@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use csv::{ByteRecord, ErrorKind};
 use highwater_operators::error::Cause;
-use highwater_operators::source::{BadRecord, Poll, Polled, Reader, Source};
+use highwater_operators::source::{BadRecord, Origin, Poll, Polled, Reader, Source};
 use serde::de::DeserializeOwned;
 
 use super::error::FileError;
@@ -66,8 +66,8 @@ impl<T: DeserializeOwned + Send + 'static> Source for CsvSource<T> {
         {
             resume(&mut rows.scanner, &path, position)?;
         }
-        let origin = split.to_owned();
-        Ok(Box::new(CsvReader { rows, header, path, origin, finished: false, item: PhantomData }))
+        let file = split.to_owned();
+        Ok(Box::new(CsvReader { rows, header, path, file, finished: false, item: PhantomData }))
     }
 }
 
@@ -167,7 +167,7 @@ struct CsvReader<T> {
     rows: Rows,
     header: ByteRecord,
     path: PathBuf,
-    origin: String,
+    file: String,
     finished: bool,
     item: PhantomData<fn() -> T>,
 }
@@ -181,7 +181,7 @@ impl<T: DeserializeOwned> Reader for CsvReader<T> {
         for _ in 0..limit {
             let number = self.rows.scanner.position().line + 1;
             let found = self.rows.next_row().map_err(FileError::system("read", &self.path))?;
-            let origin = || format!("{} line {number}", self.origin);
+            let origin = || Origin::File { file: self.file.clone(), line: number };
             match found {
                 Found::End => {
                     self.finished = true;
@@ -234,7 +234,9 @@ mod tests {
         let mut polled = Polled::default();
         while reader.poll(3, &mut polled)? != Poll::Finished {}
         for (_, bad) in &mut polled.bad {
-            bad.origin = bad.origin.replace(&path.display().to_string(), "rows.csv");
+            if let Origin::File { file, .. } = &mut bad.origin {
+                *file = file.replace(&path.display().to_string(), "rows.csv");
+            }
         }
         Ok(polled)
     }
@@ -248,10 +250,10 @@ mod tests {
         let polled = read("name,size\na,1\nb\n\"c\nd\",2\ne,x\nf,3,\n\ng,4", 1000)?;
         assert_eq!(polled.values, [pair("a", 1), pair("c\nd", 2), pair("g", 4)]);
         let bad: Vec<_> =
-            polled.bad.iter().map(|(at, bad)| (*at, bad.origin.as_str(), bad.raw.as_slice())).collect();
+            polled.bad.iter().map(|(at, bad)| (*at, bad.origin.to_string(), bad.raw.as_slice())).collect();
         let expected: [(usize, &str, &[u8]); 3] =
             [(1, "rows.csv line 3", b"b"), (2, "rows.csv line 6", b"e,x"), (2, "rows.csv line 7", b"f,3,")];
-        assert_eq!(bad, expected);
+        assert_eq!(bad, expected.map(|(at, origin, raw)| (at, origin.to_owned(), raw)));
         assert_eq!(polled.bad[1].1.reason, "column `size`: invalid digit found in string");
         assert_eq!(polled.bad[2].1.reason, "it has 3 fields, and the first row names 2 columns");
         Ok(())

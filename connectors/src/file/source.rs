@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use highwater_operators::codec::Decode;
 use highwater_operators::error::Cause;
-use highwater_operators::source::{BadRecord, Poll, Polled, Reader, Source};
+use highwater_operators::source::{BadRecord, Origin, Poll, Polled, Reader, Source};
 
 use super::error::FileError;
 use super::inputs::Inputs;
@@ -58,7 +58,7 @@ impl<T: Send + 'static, C: Decode<T>> Source for LineSource<T, C> {
             resume(&mut scanner, &path, position)?;
         }
         let lines =
-            Lines { origin: split.to_owned(), codec: Arc::clone(&self.codec), skip_blank: self.skip_blank };
+            Lines { file: split.to_owned(), codec: Arc::clone(&self.codec), skip_blank: self.skip_blank };
         Ok(Box::new(LineReader { lines, path, scanner, finished: false, item: PhantomData }))
     }
 }
@@ -66,7 +66,7 @@ impl<T: Send + 'static, C: Decode<T>> Source for LineSource<T, C> {
 /// Turns the lines of a scanner into records.
 pub(crate) struct Lines<C> {
     /// Where they come from: a path, `stdin`.
-    pub(crate) origin: String,
+    pub(crate) file: String,
     pub(crate) codec: Arc<C>,
     pub(crate) skip_blank: bool,
 }
@@ -83,19 +83,20 @@ impl<C> Lines<C> {
         C: Decode<T>,
     {
         let longest = scanner.limit();
+        let at = |line| Origin::File { file: self.file.clone(), line };
         for _ in 0..limit {
             let number = scanner.position().line + 1;
             match scanner.next_line()? {
                 None => return Ok(false),
                 Some(Line::TooLong { start, bytes }) => {
                     let reason = too_long(bytes, longest);
-                    let origin = format!("{} line {number}", self.origin);
-                    into.bad.push((into.values.len(), BadRecord { raw: start.to_vec(), reason, origin }));
+                    let bad = BadRecord { raw: start.to_vec(), reason, origin: at(number) };
+                    into.bad.push((into.values.len(), bad));
                 }
                 Some(Line::Whole(line)) => {
                     let line = without_line_end(line);
                     if !(self.skip_blank && line.trim_ascii().is_empty()) {
-                        into.push(self.codec.decode(line), line, || format!("{} line {number}", self.origin));
+                        into.push(self.codec.decode(line), line, || at(number));
                     }
                 }
             }

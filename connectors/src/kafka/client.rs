@@ -90,7 +90,9 @@ impl Troubles {
         if matches!(code, Some(Code::Authentication | Code::SSL)) {
             seen.last_refusal = Some(reason.to_owned());
         }
-        if code.is_some_and(is_for_good) {
+        // A record that is larger than the client takes: every new try ends in the same way.
+        let too_large = code == Some(Code::BadMessage) && reason.contains("receive.message.max.bytes");
+        if too_large || code.is_some_and(is_for_good) {
             seen.last_for_good.get_or_insert_with(|| reason.to_owned());
         } else {
             tracing::warn!(brokers = %self.brokers, topic = %self.topic, "Kafka, tried again: {reason}");

@@ -137,6 +137,14 @@ impl ConsumerContext for GroupReports {
     }
 }
 
+/// Whether the group's coordinator is on its way from one broker to another, or to the first.
+fn moves(error: &ClientError) -> bool {
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        matches!(code, Code::NotCoordinator | Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress)
+    })
+}
+
 /// A consumer group, seen by one instance.
 pub(super) struct Group {
     consumer: Arc<BaseConsumer<GroupReports>>,
@@ -205,7 +213,15 @@ impl Group {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.consumer.committed_offsets(list, ANSWER_TIMEOUT)?;
+        let end = Instant::now() + ANSWER_TIMEOUT;
+        let found = loop {
+            let left = end.saturating_duration_since(Instant::now()).max(LOOK);
+            match self.consumer.committed_offsets(list.clone(), left) {
+                // The group's coordinator is being found, or is only just starting.
+                Err(error) if moves(&error) && Instant::now() + LOOK < end => std::thread::sleep(LOOK),
+                found => break found?,
+            }
+        };
         let mut committed = Vec::new();
         for element in found.elements() {
             element.error()?;

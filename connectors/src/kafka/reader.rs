@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use highwater_operators::codec::Decode;
 use highwater_operators::error::Cause;
-use highwater_operators::source::{Poll, Polled, Reader};
+use highwater_operators::source::{Origin, Poll, Polled, Reader};
 use highwater_state::Epoch;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
@@ -115,6 +115,9 @@ impl<T> KafkaReader<T> {
                 "the offset is not in the partition any more: retention has dropped it, or the topic was made anew"
                     .to_owned()
             }
+            Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+                "the brokers do not know it any more: the topic was deleted".to_owned()
+            }
             Some(code) => code.to_string(),
             None => error.to_string(),
         };
@@ -152,8 +155,10 @@ impl<T: Send + 'static> Reader for KafkaReader<T> {
                         (None, Tombstones::Bad) => Err("no payload".to_owned()),
                         (bytes, _) => self.codec.decode(bytes.unwrap_or_default()),
                     };
-                    into.push(decoded, bytes.unwrap_or_default(), || {
-                        format!("{topic} partition {number} offset {offset}")
+                    into.push(decoded, bytes.unwrap_or_default(), || Origin::Topic {
+                        topic: topic.clone(),
+                        partition: number,
+                        offset,
                     });
                 }
             }

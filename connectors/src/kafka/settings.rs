@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaConfRes;
 
 use super::secrets::{HIDDEN, Secrets};
-use super::{Kafka, KafkaError, PREFETCH_KIB, PREFETCH_LOOK_MS, PRODUCER_QUEUE_KIB};
+use super::{Kafka, KafkaError, METADATA_REFRESH_MS, PREFETCH_KIB, PREFETCH_LOOK_MS, PRODUCER_QUEUE_KIB};
 
 /// A setting that a guarantee rests on.
 struct Needed {
@@ -104,9 +104,11 @@ impl Kafka {
     pub(super) fn consumer_settings(&self) -> Result<ClientConfig, KafkaError> {
         let prefetch = PREFETCH_KIB.to_string();
         let look = PREFETCH_LOOK_MS.to_string();
+        let refresh = METADATA_REFRESH_MS.to_string();
         let habits = [
             ("queued.max.messages.kbytes", prefetch.as_str()),
             ("fetch.queue.backoff.ms", look.as_str()),
+            ("topic.metadata.refresh.interval.ms", refresh.as_str()),
             ("allow.auto.create.topics", "false"),
         ];
         let mut settings = self.settings_for(&FOR_SOURCES, &habits)?;
@@ -123,6 +125,12 @@ impl Kafka {
             ("partitioner", "murmur2_random"),
         ];
         self.settings_for(&FOR_SINKS, &habits)
+    }
+
+    /// How much a producer queues.
+    pub(super) fn queue_bytes(&self) -> u64 {
+        let set = self.settings.get("queue.buffering.max.kbytes").and_then(|kib| kib.trim().parse().ok());
+        set.unwrap_or(u64::from(PRODUCER_QUEUE_KIB)) * 1024
     }
 
     /// The settings of the producer of transactions.

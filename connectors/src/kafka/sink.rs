@@ -180,6 +180,7 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
             headers: self.headers.clone(),
             drain: self.drain,
             way,
+            queue_bytes: self.kafka.queue_bytes(),
             written: 0,
             flight: Arc::default(),
             waiting: VecDeque::new(),
@@ -330,7 +331,12 @@ impl ProducerContext for ProducerReports {
 
 fn why(error: &ClientError) -> String {
     match error.rdkafka_error_code() {
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => "the topic does not exist".to_owned(),
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
+            "the topic does not exist".to_owned()
+        }
+        Some(Code::MessageSizeTooLarge) => {
+            "it is larger than the topic's or the brokers' `max.message.bytes` allows".to_owned()
+        }
         Some(Code::MessageTimedOut) => "the brokers did not acknowledge it in time".to_owned(),
         Some(code) => code.to_string(),
         None => error.to_string(),
@@ -353,6 +359,8 @@ struct KafkaWriter<T> {
     headers: Option<HeadersOf<T>>,
     drain: Duration,
     way: Way,
+    /// How much the client's queue holds.
+    queue_bytes: u64,
     /// Records written in this epoch.
     written: u64,
     flight: Arc<Flight>,
@@ -391,6 +399,11 @@ impl<T: 'static> KafkaWriter<T> {
         let Err((error, _)) = self.way.producer().send(record) else { return Ok(true) };
         self.flight.open.fetch_sub(1, Ordering::Relaxed);
         match error.rdkafka_error_code() {
+            // There will never be room for it.
+            Some(Code::QueueFull) if payload.len() as u64 > self.queue_bytes => Err(self.refused(format!(
+                "{} bytes are more than the setting `queue.buffering.max.kbytes` allows",
+                payload.len()
+            ))),
             Some(Code::QueueFull) => Ok(false),
             Some(Code::MessageSizeTooLarge) => Err(self.refused(format!(
                 "{} bytes are more than the setting `message.max.bytes` allows",

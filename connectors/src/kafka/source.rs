@@ -27,11 +27,24 @@ pub enum Tombstones {
     Empty,
 }
 
+type OpenReader<T> = Box<dyn Reader<Item = T, Position = KafkaPosition>>;
+
 /// Where a partition is begun that has no position yet.
 #[derive(Clone, Copy, Debug)]
 enum Begin {
     Earliest,
     Latest,
+}
+
+/// What is known of a partition when it is opened.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// Its next offset.
+    At(i64),
+    /// It was added after the topic was first read.
+    Added,
+    /// Nothing: the job is new.
+    New,
 }
 
 /// The records of a topic. Made by [`Kafka::source`].
@@ -99,7 +112,9 @@ impl<T> KafkaSource<T> {
         self
     }
 
-    /// A partition without a position begins behind its last record at the time of the start.
+    /// A new job begins behind the last record of each partition. A partition that is added later is read from its
+    /// first record: it came after the start. Where the input is shared by several instances, a partition is taken
+    /// for added if the group has offsets of others and none of it.
     pub fn from_latest(mut self) -> Self {
         self.begin = Begin::Latest;
         self
@@ -119,6 +134,10 @@ impl<T> KafkaSource<T> {
     }
 
     fn client(&self) -> Result<Arc<Client>, KafkaError> {
+        // Before anything is asked: settings that differ are no trouble of a broker.
+        if let Some(transactions) = &self.kafka.transactions {
+            transactions.cluster()?;
+        }
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         match &*client {
             Some(client) => Ok(client.clone()),
@@ -140,22 +159,24 @@ impl<T> KafkaSource<T> {
     }
 
     /// Where to begin, and the range of what is there.
-    fn begin(
-        &self,
-        client: &Client,
-        partition: i32,
-        from: Option<KafkaPosition>,
-    ) -> Result<(i64, i64), KafkaError> {
+    fn begin(&self, client: &Client, partition: i32, from: Start) -> Result<(i64, i64), KafkaError> {
         let (low, high) = client.range(partition)?;
         // Where other instances have read, or this program has before it kept state.
         let from = match (from, &self.kafka.transactions) {
-            (None, Some(transactions)) => transactions.committed(&self.topic, partition)?,
-            (from, _) => from.map(|position| position.next_offset),
+            (Start::New, Some(transactions)) => {
+                let committed = transactions.committed(&self.topic, &client.partitions()?)?;
+                match committed.get(&partition) {
+                    Some(next_offset) => Start::At(*next_offset),
+                    None if committed.is_empty() => Start::New,
+                    None => Start::Added,
+                }
+            }
+            (from, _) => from,
         };
         let offset = match (from, self.begin) {
-            (Some(next_offset), _) => next_offset,
-            (None, Begin::Earliest) => low,
-            (None, Begin::Latest) => high,
+            (Start::At(next_offset), _) => next_offset,
+            (Start::Added, _) | (Start::New, Begin::Earliest) => low,
+            (Start::New, Begin::Latest) => high,
         };
         if offset < low || offset > high {
             return Err(KafkaError::OutOfRange { topic: self.topic.clone(), partition, offset, low, high });
@@ -181,12 +202,19 @@ impl<T: Send + 'static> Source for KafkaSource<T> {
         self.kafka.transactions.clone().map(|transactions| transactions as _)
     }
 
-    /// Asks the cluster for the partition's range; waits up to twice [`ANSWER_TIMEOUT`](super::ANSWER_TIMEOUT).
-    fn open(
-        &self,
-        split: &str,
-        from: Option<KafkaPosition>,
-    ) -> Result<Box<dyn Reader<Item = T, Position = KafkaPosition>>, Cause> {
+    /// Asks the cluster for the partition's range; waits up to three times
+    /// [`ANSWER_TIMEOUT`](super::ANSWER_TIMEOUT).
+    fn open(&self, split: &str, from: Option<KafkaPosition>) -> Result<OpenReader<T>, Cause> {
+        self.read(split, from.map_or(Start::New, |position| Start::At(position.next_offset)))
+    }
+
+    fn open_added(&self, split: &str) -> Result<OpenReader<T>, Cause> {
+        self.read(split, Start::Added)
+    }
+}
+
+impl<T: Send + 'static> KafkaSource<T> {
+    fn read(&self, split: &str, from: Start) -> Result<OpenReader<T>, Cause> {
         let client = self.client()?;
         let partitions = client.partitions().map_err(|error| self.failure(error))?;
         let named = split.strip_prefix("partition-").and_then(|number| number.parse::<i32>().ok());

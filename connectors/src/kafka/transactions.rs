@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use highwater_operators::decide::{Decide, Marker, Terms};
 use highwater_operators::error::{Cause, TryAgain};
 use highwater_state::Epoch;
-use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError as ClientError, RDKafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{LAST_LOOKS, Troubles};
+use super::client::{LAST_LOOKS, Troubles, ask, partitions_of};
 use super::group::{Group, Partition};
 use super::sink::{ProducerReports, serve};
 use super::{
@@ -56,6 +56,16 @@ impl Instance {
             *begun = Some(self.producer.context().0.count());
         }
         Ok(())
+    }
+
+    /// Why the brokers have refused the transaction that is open, if they have. Asked by beginning another one, which
+    /// is refused, for that reason, whatever becomes of the open one.
+    fn refusal(&self) -> Option<RDKafkaError> {
+        let begun = locked(&self.begun).is_some();
+        match begun.then(|| self.producer.begin_transaction()) {
+            Some(Err(ClientError::Transaction(error))) if error.txn_requires_abort() => Some(error),
+            _ => None,
+        }
     }
 
     /// The transaction has ended; whether a connection broke while it was open.
@@ -153,23 +163,38 @@ impl Transactions {
         Ok(self.group()?.partitions(topic))
     }
 
-    /// Where the group goes on reading a partition, if it has ever read it.
-    pub(super) fn committed(&self, topic: &str, partition: i32) -> Result<Option<i64>, KafkaError> {
-        let one = BTreeSet::from([(topic.to_owned(), partition)]);
-        let found = self.group()?.committed(&one);
+    /// Where the group goes on reading the partitions of a topic: those that it has ever read.
+    pub(super) fn committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+        let all = partitions.iter().map(|partition| (topic.to_owned(), *partition)).collect();
+        let found = self.group()?.committed(&all);
         let found = found.map_err(|error| self.failed("read the group's offsets", &error.to_string()))?;
-        Ok(found.first().map(|(_, offset, _)| *offset))
+        Ok(found.into_iter().map(|((_, partition), offset, _)| (partition, offset)).collect())
     }
 
     /// Whether a new try may help a writer that has met this error, and if not what to tell the user.
     pub(super) fn judge(&self, instance: &Instance, error: KafkaError, passes: bool) -> Cause {
         match instance.producer.client().fatal_error() {
             Some((code, reason)) if is_fenced(code) => self.fenced(&reason),
+            Some((code, reason)) if is_refused_for_good(code) => self
+                .failed("go on", &format!("{reason}; allow it on the brokers, and start the program again"))
+                .into(),
             Some((code, reason)) if !is_forgotten(code) => {
                 self.failed("go on", &format!("{code}: {reason}; start the program again")).into()
             }
-            _ if passes => TryAgain(error.into()).into(),
-            _ => error.into(),
+            _ => match (error, instance.refusal()) {
+                // The record was let go because the brokers had refused the transaction.
+                (KafkaError::Delivery { topic, for_good: false, .. }, Some(refusal)) => {
+                    let for_good = is_refused_for_good(refusal.code());
+                    let error = KafkaError::Delivery { topic, reason: refusal.string(), for_good };
+                    if for_good { error.into() } else { TryAgain(error.into()).into() }
+                }
+                (error, _) if passes => TryAgain(error.into()).into(),
+                (error, _) => error.into(),
+            },
         }
     }
 
@@ -211,7 +236,8 @@ impl Transactions {
         KafkaError::Transaction { transactions: self.name.clone(), doing, reason: reason.to_owned() }
     }
 
-    fn cluster(&self) -> Result<Kafka, KafkaError> {
+    /// How to talk to the brokers, if all sources and sinks agree about it.
+    pub(super) fn cluster(&self) -> Result<Kafka, KafkaError> {
         let members = locked(&self.members);
         match &members.cluster {
             Some(kafka) if !members.conflict => Ok(kafka.clone()),
@@ -276,7 +302,7 @@ impl Transactions {
     }
 
     /// A producer that has fenced all others of its id, and ended what they left open.
-    fn produce(&self, terms: &Terms) -> Result<Arc<Instance>, KafkaError> {
+    fn produce(&self, terms: &Terms) -> Result<Arc<Instance>, Cause> {
         let cluster = self.cluster()?;
         let timeout = transaction_timeout(*terms, self.is_shared());
         let settings = cluster.transaction_settings(&self.id(), timeout)?;
@@ -290,15 +316,17 @@ impl Transactions {
                     transactions: self.name.clone(),
                     epoch_interval: terms.epoch_interval,
                     timeout,
-                },
+                }
+                .into(),
+                Some(code) if is_refused_for_good(code) => self.failed("take over", &code.to_string()).into(),
                 Some(code) => {
                     (0..LAST_LOOKS).for_each(|_| producer.poll(Duration::ZERO));
                     let troubles = &producer.context().0;
                     let reason =
                         troubles.last_refusal().unwrap_or_else(|| troubles.last_or(&code.to_string()));
-                    self.failed("take over", &reason)
+                    may_pass(self.failed("take over", &reason))
                 }
-                None => self.failed("take over", &error.to_string()),
+                None => may_pass(self.failed("take over", &error.to_string())),
             });
         }
         Ok(Arc::new(Instance { producer, begun: Mutex::default() }))
@@ -427,7 +455,14 @@ impl Decide for Transactions {
         drop(before);
         locked(&self.positions).clear();
         *locked(&self.written) = None;
-        let instance = self.produce(terms).map_err(may_pass)?;
+        let instance = self.produce(terms)?;
+        // A marker for a topic that is not there would be tried until the epoch has timed out.
+        let client = instance.producer.client();
+        let cluster = self.cluster()?;
+        for topic in locked(&self.members).sinks.clone() {
+            let troubles = Troubles::new(&cluster, &topic, false);
+            ask(&troubles, || {}, |left| partitions_of(client, &topic, left)).map_err(may_pass)?;
+        }
         *locked(&self.instance) = Some(instance);
         if self.is_shared() {
             return Ok(None);
@@ -470,7 +505,7 @@ impl Decide for Transactions {
         let shaky = instance.end();
         if shaky {
             tracing::warn!("a connection broke while {epoch} was committed; its producer is replaced");
-            *locked(&self.instance) = Some(self.produce(&terms).map_err(may_pass)?);
+            *locked(&self.instance) = Some(self.produce(&terms)?);
         }
         if shaky || epoch.0.is_multiple_of(CHECK_EPOCHS) {
             self.check(epoch)?;

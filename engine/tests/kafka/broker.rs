@@ -96,7 +96,14 @@ impl Broker {
     }
 
     pub fn create_with(&self, topic: &str, partitions: i32) {
-        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        self.create_setting(topic, partitions, &[]);
+    }
+
+    pub fn create_setting(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            topic = topic.set(name, value);
+        }
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         for made in wait(self.admin().create_topics([&topic], &options)).expect("the broker answers") {
             made.expect("the topic is new");
@@ -129,10 +136,16 @@ impl Broker {
 
     /// Writes records as JSON, one list a partition.
     pub fn fill<T: serde::Serialize>(&self, topic: &str, partitions: Vec<Vec<T>>) {
+        let json = |record: T| serde_json::to_vec(&record).expect("a record is plain data");
+        let json = |records: Vec<T>| records.into_iter().map(json).collect();
+        self.fill_raw(topic, partitions.into_iter().map(json).collect());
+    }
+
+    /// Writes records as they are, one list a partition.
+    pub fn fill_raw(&self, topic: &str, partitions: Vec<Vec<Vec<u8>>>) {
         let producer: BaseProducer = self.settings().create().expect("a client");
         for (partition, records) in partitions.into_iter().enumerate() {
-            for record in records {
-                let payload = serde_json::to_vec(&record).expect("a record is plain data");
+            for payload in records {
                 let mut message =
                     BaseRecord::<(), _>::to(topic).payload(&payload).partition(partition as i32);
                 while let Err((_, again)) = producer.send(message) {
@@ -156,7 +169,16 @@ impl Broker {
         topic: &str,
         make: impl Fn(&rdkafka::message::BorrowedMessage<'_>) -> T,
     ) -> Vec<T> {
-        let mut settings = self.settings();
+        self.committed_by(self.settings(), topic, make)
+    }
+
+    /// The same by a client with settings of its own.
+    pub fn committed_by<T>(
+        &self,
+        mut settings: ClientConfig,
+        topic: &str,
+        make: impl Fn(&rdkafka::message::BorrowedMessage<'_>) -> T,
+    ) -> Vec<T> {
         settings.set("group.id", "the-test").set("enable.auto.commit", "false");
         settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         let consumer: BaseConsumer = settings.create().expect("a client");

@@ -1,12 +1,13 @@
 //! A backend on disk: RocksDB, set up so that what it returned from survives a power cut.
 //!
-//! The state directory holds `LOCK-highwater`, locked by the process that uses it, and `db`, the database: one
-//! column family a [`Family`], one write-ahead log, one block cache. Invariants: a commit is one synced write
-//! batch, so it is there as a whole or not at all; nothing that exists is ever replaced by an empty database;
-//! whatever is damaged is an error and never a value. It does not know what the rows mean, except the row that
-//! names the [layout](crate::layout).
+//! The state directory holds `LOCK-highwater`, locked by the process that uses it, `SYNCED`, how far it was synced,
+//! and `db`, the database: one column family a [`Family`], one write-ahead log, one block cache. Invariants: a commit
+//! is one synced write batch, so it is there as a whole or not at all; nothing that exists is ever replaced by an empty
+//! database; whatever is damaged or missing is an error and never a value. It does not know what the rows mean, except
+//! the row that names the [layout](crate::layout).
 
 mod read_only;
+mod synced;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -24,8 +25,10 @@ use crate::budget::MemoryBudget;
 use crate::delta::{Change, Delta, Family};
 use crate::error::{Result, StateError};
 use crate::layout::{FORMAT, FORMAT_KEY};
+use synced::Synced;
 
 pub use read_only::ReadOnlyBackend;
+pub(crate) use synced::FILE as SYNCED;
 
 const LOCK_FILE: &str = "LOCK-highwater";
 /// The folder of the database in a state directory, and in a savepoint.
@@ -54,6 +57,7 @@ const WRITE_BUFFERS_MAX: i32 = 2;
 pub struct RocksDbBackend {
     // Closed before the lock below is given up: fields are dropped in this order.
     db: DB,
+    synced: Synced,
     _lock: DirectoryLock,
 }
 
@@ -80,7 +84,8 @@ impl RocksDbBackend {
     ///
     /// # Errors
     /// [`StateError::InUse`] if a process, also this one, has the directory open; [`StateError::Directory`] if
-    /// it cannot be made or read; [`StateError::Layout`] if another version wrote it; [`StateError::Store`] if
+    /// it cannot be made or read; [`StateError::Lost`] if the database holds less than was synced;
+    /// [`StateError::Layout`] if another version wrote it; [`StateError::Store`] if
     /// the database is damaged or none.
     pub fn open(directory: &Path, memory: &MemoryBudget) -> Result<RocksDbBackend> {
         let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
@@ -88,6 +93,8 @@ impl RocksDbBackend {
         let lock = lock(directory)?;
         let path = directory.join(DATABASE);
         refuse_remains(&path)?;
+        let synced = Synced::open(directory)?;
+        let logs = logs(&path);
         // RocksDB would make it for everybody to read, and the state directory may be one that others can enter.
         make_private(&path).map_err(in_directory)?;
 
@@ -96,8 +103,11 @@ impl RocksDbBackend {
             .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, memory, &cache)));
         let db = DB::open_cf_descriptors(&database_options(memory, &cache), &path, families)
             .map_err(failed("opening the database"))?;
-        let backend = RocksDbBackend { db, _lock: lock };
+        synced.check(db.latest_sequence_number(), &logs)?;
+        let backend = RocksDbBackend { db, synced, _lock: lock };
         backend.check_format(directory)?;
+        backend.synced.note(backend.db.latest_sequence_number())?;
+        backend.synced.sync()?;
         sync_directory(directory).map_err(in_directory)?;
         Ok(backend)
     }
@@ -186,8 +196,27 @@ impl RocksDbBackend {
         }
         let mut options = WriteOptions::default();
         options.set_sync(synced);
-        self.db.write_opt(batch, &options).map_err(failed("committing an epoch"))
+        self.db.write_opt(batch, &options).map_err(failed("committing an epoch"))?;
+        // A synced write takes all before it along.
+        if synced { self.synced.note(self.db.latest_sequence_number()) } else { Ok(()) }
     }
+}
+
+impl Drop for RocksDbBackend {
+    /// After a clean end the note is exact even if the power fails next.
+    fn drop(&mut self) {
+        // If this fails the note shows less after a power cut, and nothing that is wrong.
+        let _ = self.synced.sync();
+    }
+}
+
+/// The names of the logs that are there.
+fn logs(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut logs: Vec<String> = names.filter(|name| name.ends_with(".log")).collect();
+    logs.sort();
+    logs
 }
 
 fn get_many(db: &DB, family: &ColumnFamily, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{ColumnFamily, DB, DBRecoveryMode, Options};
 
-use super::{DATABASE, DirectoryLock, LOCK_FILE, failed, format_of, get_many, read_options, scan};
+use super::{
+    DATABASE, DirectoryLock, LOCK_FILE, failed, format_of, get_many, logs, read_options, scan, synced,
+};
 use crate::backend::{Backend, Visit};
 use crate::delta::{Delta, Family};
 use crate::error::{Result, StateError};
@@ -31,7 +33,8 @@ impl ReadOnlyBackend {
     ///
     /// # Errors
     /// [`StateError::NoState`] if there is no database; [`StateError::InUse`] if a job works on it;
-    /// [`StateError::Layout`] if another version wrote it; [`StateError::Store`] if it is damaged.
+    /// [`StateError::Layout`] if another version wrote it; [`StateError::Store`] or [`StateError::Lost`] if it is
+    /// damaged.
     pub fn open(directory: &Path) -> Result<ReadOnlyBackend> {
         let path = directory.join(DATABASE);
         if !path.join("CURRENT").is_file() {
@@ -50,6 +53,7 @@ impl ReadOnlyBackend {
         let db = DB::open_cf_for_read_only(&options, &path, there, false);
         let backend =
             ReadOnlyBackend { db: db.map_err(failed("opening the database to read it"))?, _lock: lock };
+        synced::check_only(directory, backend.db.latest_sequence_number(), &logs(&path))?;
         let found = backend.get(Family::Meta, FORMAT_KEY)?;
         match found.as_deref().map(format_of) {
             Some(found) if found == FORMAT.to_string() => Ok(backend),
