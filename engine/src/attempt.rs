@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_operators::error::RunError;
+use highwater_operators::exchange::Transport;
 use highwater_operators::executor::Executor;
 use highwater_operators::flow::Flow;
 use highwater_operators::graph::Graph;
@@ -26,7 +27,7 @@ use highwater_state::delta::Family;
 use highwater_state::{Delta, Epoch};
 
 use crate::channels::{Channels, Waker, WorkerChannels};
-use crate::coordinator::{Coordinator, End, Outcome};
+use crate::coordinator::{Coordinator, Course, End, Outcome};
 use crate::error::JobError;
 use crate::executor::Requesting;
 use crate::pace::{Bucket, WithinMemory};
@@ -51,7 +52,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// How long one wait for a share of the input takes before it is looked whether the job is to stop.
 const JOIN_LOOK: Duration = Duration::from_millis(100);
 
-type Splits = BTreeMap<usize, Vec<String>>;
+pub(crate) type Splits = BTreeMap<usize, Vec<String>>;
 
 /// What the beginning of an attempt comes to.
 pub(crate) enum Begun {
@@ -69,15 +70,29 @@ pub(crate) struct Attempt {
     parts: Arc<Parts>,
 }
 
-/// Recovers, and starts the workers.
-pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
+/// What a recovery comes to.
+pub(crate) enum Recovered {
+    /// An attempt can begin.
+    Ready(Ground),
+    /// There is nothing to do.
+    Over(Outcome),
+}
+
+/// What an attempt stands on: everything outside is at one epoch.
+pub(crate) struct Ground {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) splits: Splits,
+    pub(crate) found: Found,
+}
+
+/// Brings everything outside to one epoch.
+pub(crate) fn recover(parts: &Parts) -> Result<Recovered, JobError> {
     if parts.shared {
         forget_everything(parts)?;
         if !join(parts)? {
-            return Ok(Begun::Over(Outcome { committed: Epoch(0), end: End::Stopped }));
+            return Ok(Recovered::Over(Outcome { committed: Epoch(0), end: End::Stopped }));
         }
     }
-    let catalog = Arc::new(Catalog::open(&*parts.backend)?);
     // Before the sinks begin: a source that is not there must not cost an output that is.
     let splits = list_splits(&parts.graph)?;
     let found = recovery::recover(parts)?;
@@ -87,23 +102,40 @@ pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun
             topology = parts.graph.name(),
             "all input was dealt with in an earlier run; nothing to do"
         );
-        return Ok(Begun::Over(Outcome { committed: found.committed, end: End::Finished }));
+        return Ok(Recovered::Over(Outcome { committed: found.committed, end: End::Finished }));
     }
     recovery::warn_of_missing_splits(&parts.graph, &*parts.backend, &splits)?;
-    let watching = Watching::start(parts, splits.clone())?;
-    let Found { committed, receipts, marker, .. } = found;
-    let workers = Workers { parts: Arc::clone(parts), catalog: Arc::clone(&catalog), committed, splits };
-    let (orders, news, threads) = workers.start(requesting)?;
-    let coordinator = Coordinator {
-        parts: Arc::clone(parts),
-        catalog,
-        new_splits: Arc::clone(&watching.new),
-        orders,
-        news,
-        receipts,
-        marker,
+    let catalog = Arc::new(Catalog::open(&*parts.backend)?);
+    Ok(Recovered::Ready(Ground { catalog, splits, found }))
+}
+
+/// Recovers, and starts the workers.
+pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
+    let ground = match recover(parts)? {
+        Recovered::Ready(ground) => ground,
+        Recovered::Over(outcome) => return Ok(Begun::Over(outcome)),
     };
+    let watching = Watching::start(parts, ground.splits.clone())?;
+    let workers = Arc::new(Workers::on(parts, &ground));
+    let (orders, news, threads) = workers.start(requesting)?;
+    let coordinator = ground.coordinator(parts, Arc::clone(&watching.new), orders, news);
     Ok(Begun::Running(Attempt { coordinator, threads, watching, parts: Arc::clone(parts) }))
+}
+
+impl Ground {
+    /// The coordinator of the attempt.
+    pub(crate) fn coordinator(
+        self,
+        parts: &Arc<Parts>,
+        new_splits: Arc<AtomicBool>,
+        orders: Vec<(Sender<Order>, Waker)>,
+        news: Receiver<News>,
+    ) -> Coordinator {
+        let Found { receipts, marker, .. } = self.found;
+        let course = Course::of(orders.len());
+        let parts = Arc::clone(parts);
+        Coordinator { parts, catalog: self.catalog, new_splits, orders, news, receipts, marker, course }
+    }
 }
 
 /// Runs an attempt that has begun, and all that have to follow it.
@@ -282,7 +314,7 @@ fn has_more(listed: &Splits, known: &Splits) -> bool {
 }
 
 /// What every worker is started with.
-struct Workers {
+pub(crate) struct Workers {
     parts: Arc<Parts>,
     catalog: Arc<Catalog>,
     splits: Splits,
@@ -291,7 +323,16 @@ struct Workers {
 type Started = (Vec<(Sender<Order>, Waker)>, Receiver<News>, Vec<JoinHandle<()>>);
 
 impl Workers {
-    fn start(self, requesting: &Requesting) -> Result<Started, JobError> {
+    pub(crate) fn on(parts: &Arc<Parts>, ground: &Ground) -> Workers {
+        Workers {
+            parts: Arc::clone(parts),
+            catalog: Arc::clone(&ground.catalog),
+            committed: ground.found.committed,
+            splits: ground.splits.clone(),
+        }
+    }
+
+    fn start(self: Arc<Self>, requesting: &Requesting) -> Result<Started, JobError> {
         let config = &self.parts.config;
         let count = config.workers;
         let wakers: Vec<Waker> = (0..count).map(|_| Waker::default()).collect();
@@ -302,7 +343,7 @@ impl Workers {
         };
         let pace = Arc::new(WithinMemory { pace, budget: Arc::clone(&self.parts.budget) });
         let (news_sender, news) = unbounded();
-        let shared = Arc::new(self);
+        let shared = self;
         let mut orders = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for (number, waker) in wakers.into_iter().enumerate() {
@@ -326,10 +367,11 @@ impl Workers {
         Ok((orders, news, threads))
     }
 
-    fn open(
+    /// Opens the topology on one worker.
+    pub(crate) fn open(
         &self,
         worker: usize,
-        transport: &WorkerChannels,
+        transport: &dyn Transport,
         executor: Arc<dyn Executor>,
     ) -> Result<Flow, RunError> {
         let opening = WorkerOpening {

@@ -51,8 +51,7 @@ impl Committing {
             } else {
                 delta.append(&contribution.delta);
             }
-            receipts
-                .extend(contribution.receipts.into_iter().map(|(sink, receipt)| (worker, sink, receipt)));
+            receipts.extend(contribution.receipts.into_iter().map(|(sink, receipt)| (worker, sink, receipt)));
         }
         catalog.take_changes(&mut delta);
         let decided = parts.decider.is_some();

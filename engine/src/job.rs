@@ -21,6 +21,7 @@ use crate::coordinator::{End, Outcome};
 use crate::error::JobError;
 use crate::executor::Requesting;
 use crate::parts::Parts;
+use crate::recovery;
 use crate::report::{NodeReport, Report};
 use crate::shutdown::Signals;
 use crate::step::{Moment, Step, Watch, unwatched};
@@ -161,6 +162,7 @@ impl Job {
             config: self.config,
             stop: Arc::clone(&stop),
             watch: self.watch,
+            random: recovery::random(),
         });
         let requesting = Requesting::start(&graph, parts.config.workers)?;
         let attempt = match attempt::begin(&parts, &requesting)? {

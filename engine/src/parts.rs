@@ -11,6 +11,7 @@ use highwater_state::budget::TableBudget;
 
 use crate::config::Config;
 use crate::error::JobError;
+use crate::recovery::Random;
 use crate::step::Watch;
 
 /// The parts of one job.
@@ -27,6 +28,7 @@ pub(crate) struct Parts {
     /// Set when the job is asked to stop.
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) watch: Watch,
+    pub(crate) random: Random,
 }
 
 impl Parts {

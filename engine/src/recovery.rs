@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use highwater_operators::decide::{Decide, Marker};
 use highwater_operators::error::{Place, RunError};
@@ -140,7 +141,7 @@ pub(crate) fn recover(parts: &Parts) -> Result<Found, JobError> {
         Some(decider) if parts.shared => {
             watched(&parts.watch, Step::TakeOver, || decider.take_over(&parts.terms))
                 .map_err(|cause| parts.undecided(cause))?;
-            Marker { epoch: applied_epoch(backend)?, state: 0, instance: random() as u64 }
+            Marker { epoch: applied_epoch(backend)?, state: 0, instance: (parts.random)() as u64 }
         }
         Some(decider) => take_over(parts, &**decider)?,
         None => {
@@ -174,7 +175,7 @@ fn recover_sinks(graph: &Graph, committed: Epoch, receipts: &[(String, Vec<u8>)]
 /// Fences, settles the epoch in doubt, and writes this instance's marker.
 fn take_over(parts: &Parts, decider: &dyn Decide) -> Result<Marker, JobError> {
     let backend = &*parts.backend;
-    let state = identity(backend)?;
+    let state = identity(backend, &parts.random)?;
     let applied = applied_epoch(backend)?;
     let redo = redo::read(backend)?;
     let prepared = redo.as_ref().map(|redo| redo.epoch);
@@ -188,7 +189,7 @@ fn take_over(parts: &Parts, decider: &dyn Decide) -> Result<Marker, JobError> {
         .map_err(|cause| parts.undecided(cause))?;
     let verdict = judged(found)?;
     let committed = watched(&parts.watch, Step::Settle, || settle(backend, verdict, applied, redo))?;
-    let marker = Marker { epoch: committed, state, instance: random() as u64 };
+    let marker = Marker { epoch: committed, state, instance: (parts.random)() as u64 };
     watched(&parts.watch, Step::Announce, || decider.stage(&marker).and_then(|()| decider.decide(committed)))
         .map_err(|cause| parts.undecided(cause))?;
     Ok(marker)
@@ -213,7 +214,7 @@ fn settle(
 }
 
 /// What tells this state from every other; made at the first start, before anything is written outside.
-fn identity(backend: &dyn Backend) -> Result<u128, JobError> {
+fn identity(backend: &dyn Backend, random: &Random) -> Result<u128, JobError> {
     if let Some(bytes) = backend.get(Family::Meta, layout::IDENTITY_KEY)? {
         return Ok(persist::decode("identity", &bytes)?);
     }
@@ -231,10 +232,13 @@ fn applied_epoch(backend: &dyn Backend) -> Result<Epoch, JobError> {
     }
 }
 
+/// Where identities come from; a simulation has its own.
+pub(crate) type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
+
 /// Bits that no other start has: the keys of a hasher come from the operating system.
-fn random() -> u128 {
+pub(crate) fn random() -> Random {
     let half = || u128::from(RandomState::new().hash_one(std::process::id()));
-    half() << 64 | half()
+    Arc::new(move || half() << 64 | half())
 }
 
 /// Refuses splits that a job whose input has ended knows nothing of: they would never be read (HW-6).
