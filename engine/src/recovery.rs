@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn no_two_starts_have_the_same_bits() {
-        let drawn: BTreeSet<u128> = (0..1000).map(|_| random()).collect();
+        let draw = random();
+        let drawn: BTreeSet<u128> = (0..1000).map(|_| draw()).collect();
         assert_eq!(drawn.len(), 1000);
         assert!(drawn.iter().any(|bits| bits >> 64 != 0));
     }
