@@ -24,15 +24,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use highwater_operators::codec::{Decode, Encode};
 
 mod client;
 mod error;
+mod group;
+mod marker;
 mod reader;
 mod settings;
 mod sink;
 mod source;
+mod transactions;
+
+use transactions::Transactions;
 
 pub use error::KafkaError;
 pub use limits::*;
@@ -73,6 +79,30 @@ mod limits {
     /// How often a reader that has caught up asks how far it got over offsets without records: at most once a
     /// second, because the question goes through the client's main thread.
     pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// How long brokers keep a transaction open at least that nobody ends: 60 seconds, longer than an epoch that
+    /// waits for a broker's restart. Readers of committed records wait so long for what a process left open that
+    /// died and was not started again.
+    pub const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(60);
+
+    /// How many epoch intervals a transaction may stay open at least: 10. Brokers allow 15 minutes unless their
+    /// `transaction.max.timeout.ms` says otherwise, so intervals up to 90 seconds.
+    pub const TRANSACTION_INTERVALS: u32 = 10;
+
+    /// How long a start waits for the brokers to end what an earlier instance left open: 30 seconds, longer than the
+    /// coordinator of transactions takes to move to another broker.
+    pub const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// How long a job that ends waits for the abort of its open transaction: 5 seconds; the brokers do it in time
+    /// otherwise.
+    pub const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// After how many epochs the brokers' epoch marker is compared with ours: 100, one question of a few milliseconds.
+    pub const CHECK_EPOCHS: u64 = 100;
+
+    /// How long a rebalance waits for the epoch to end: 60 seconds, a fifth of `max.poll.interval.ms`, after which
+    /// the group gives up the member.
+    pub const REVOKE_TIMEOUT: Duration = Duration::from_secs(60);
 }
 
 /// A Kafka cluster, and how to talk to it.
@@ -83,6 +113,7 @@ pub struct Kafka {
     brokers: String,
     group: Option<String>,
     settings: BTreeMap<String, String>,
+    transactions: Option<Arc<Transactions>>,
 }
 
 /// Shows names of settings only: their values may be secrets.
@@ -92,6 +123,7 @@ impl fmt::Debug for Kafka {
             .field("brokers", &self.brokers)
             .field("group", &self.group)
             .field("settings", &self.settings.keys().collect::<Vec<_>>())
+            .field("exactly_once", &self.transactions.is_some())
             .finish()
     }
 }
@@ -99,7 +131,7 @@ impl fmt::Debug for Kafka {
 impl Kafka {
     /// The cluster that these brokers belong to: `host:port`, several with commas.
     pub fn at(brokers: impl Into<String>) -> Self {
-        Kafka { brokers: brokers.into(), group: None, settings: BTreeMap::new() }
+        Kafka { brokers: brokers.into(), group: None, settings: BTreeMap::new(), transactions: None }
     }
 
     /// Sets any setting of librdkafka: `security.protocol`, `sasl.password`, `compression.codec`. A later value
@@ -108,7 +140,7 @@ impl Kafka {
     /// What the guarantees rest on cannot be set to anything else; the source or sink then refuses to start with
     /// [`KafkaError::Setting`]. For a source: `enable.auto.commit`, `enable.auto.offset.store`,
     /// `auto.offset.reset`, `isolation.level`, `enable.partition.eof`; for a sink: `enable.idempotence`, `acks`,
-    /// `delivery.report.only.error`, `transactional.id`; for both: `bootstrap.servers` and `group.id`, which have
+    /// `delivery.report.only.error`, `transactional.id`, `transaction.timeout.ms`; for both: `bootstrap.servers` and `group.id`, which have
     /// methods. A setting that only consumers know is ignored by sinks, and the reverse.
     ///
     /// What is set here goes before what this module sets for reasons of size and habit:
@@ -129,6 +161,27 @@ impl Kafka {
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
         self
+    }
+
+    /// Makes every record count exactly once: sinks made from this value and its clones write in transactions of this
+    /// name, one an epoch, and the positions of its sources are part of them. Readers that read committed records only
+    /// (`isolation.level=read_committed`) see an epoch as a whole or not at all.
+    ///
+    /// The name is the producer's `transactional.id`, and the consumer group whose offsets hold the positions and the
+    /// epoch's marker, unless [`group`](Kafka::group) names another. It belongs to one program and its
+    /// [state directory](https://docs.rs/highwater): a second instance with another directory is refused, one that is
+    /// started in place of another fences it. A program that keeps no state and runs without a directory may have
+    /// any number of instances, which share the partitions of its topics.
+    ///
+    /// Brokers and settings are set before this is called. Costs one transaction of a few milliseconds an epoch; a
+    /// record is visible at the end of its epoch.
+    pub fn exactly_once(mut self, name: impl Into<String>) -> Self {
+        self.transactions = Some(Arc::new(Transactions::new(name.into())));
+        self
+    }
+
+    fn clone_without_transactions(&self) -> Kafka {
+        Kafka { transactions: None, ..self.clone() }
     }
 
     /// The records of a topic; only those of committed transactions.

@@ -144,6 +144,14 @@ pub(crate) fn run_all(
     requesting: &Requesting,
     first: Attempt,
 ) -> Result<Outcome, JobError> {
+    let outcome = run_each(parts, requesting, first);
+    if let Some(decider) = &parts.decider {
+        decider.leave();
+    }
+    outcome
+}
+
+fn run_each(parts: &Arc<Parts>, requesting: &Requesting, first: Attempt) -> Result<Outcome, JobError> {
     let mut failures = Failures::default();
     let mut attempt = Some(first);
     loop {

@@ -183,8 +183,15 @@ fn take_over(parts: &Parts, decider: &dyn Decide) -> Result<Marker, JobError> {
         let decider = decider.describe();
         judge(state, applied, prepared, marker).map_err(|mismatch| JobError::Mismatch { decider, mismatch })
     };
-    // An instance that does not fit must not fence one that does.
-    judged(decider.look(&parts.terms).map_err(|cause| parts.undecided(cause))?)?;
+    // An instance that does not fit must not fence one that does. What a look says may be out of date, so only that
+    // is believed which cannot change any more.
+    let seen = judged(decider.look(&parts.terms).map_err(|cause| parts.undecided(cause))?);
+    if let Err(JobError::Mismatch {
+        mismatch: Mismatch::OtherState { .. } | Mismatch::Behind { .. }, ..
+    }) = seen
+    {
+        seen?;
+    }
     let found = watched(&parts.watch, Step::TakeOver, || decider.take_over(&parts.terms))
         .map_err(|cause| parts.undecided(cause))?;
     let verdict = judged(found)?;

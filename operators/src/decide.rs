@@ -46,8 +46,9 @@ pub trait Decide: Send + Sync + 'static {
     /// What it is, for errors and logs: `the transactions "views" of localhost:9092`.
     fn describe(&self) -> String;
 
-    /// The marker, read without disturbing an instance that runs; `None` if nothing was ever decided, or so long
-    /// ago that it is forgotten. Waits for a transaction that is being committed.
+    /// The marker, read without disturbing an instance that runs and without waiting for a transaction that is being
+    /// committed, so it may be older than the last decision; `None` if nothing was ever decided, or so long ago that it
+    /// is forgotten.
     ///
     /// # Errors
     /// If the outside world fails.
@@ -99,6 +100,9 @@ pub trait Decide: Send + Sync + 'static {
 
     /// Gives the share back: what was read of it is decided, or given up.
     fn let_go(&self) {}
+
+    /// The job has ended: gives up what is open, so that nobody has to wait for it.
+    fn leave(&self) {}
 }
 
 /// Whether two deciders are one.

@@ -6,6 +6,7 @@
 //!
 //! The client knows neither codecs nor positions' meaning; it asks the cluster and hands out queues.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ pub(super) struct Troubles {
     /// Whether the user named a group; if not, what concerns the group is no trouble.
     group: bool,
     seen: Mutex<Seen>,
+    count: AtomicU64,
 }
 
 #[derive(Default)]
@@ -41,10 +43,22 @@ struct Seen {
 
 impl Troubles {
     pub(super) fn new(brokers: &str, topic: &str, group: bool) -> Self {
-        Troubles { brokers: brokers.to_owned(), topic: topic.to_owned(), group, seen: Mutex::default() }
+        Troubles {
+            brokers: brokers.to_owned(),
+            topic: topic.to_owned(),
+            group,
+            seen: Mutex::default(),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// How many troubles there were so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     fn note(&self, code: Option<Code>, reason: &str) {
+        self.count.fetch_add(1, Ordering::Relaxed);
         if code == Some(Code::GroupAuthorizationFailed) && !self.group {
             tracing::debug!(topic = %self.topic, "no access to the group, which is not used: {reason}");
             return;

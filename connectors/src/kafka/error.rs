@@ -126,6 +126,42 @@ pub enum KafkaError {
         topic: String,
         /// What the brokers or the client said.
         reason: String,
+        /// Whether a new try would fail in the same way.
+        for_good: bool,
+    },
+    /// A transaction failed.
+    #[error("the Kafka transactions `{transactions}` cannot {doing}: {reason}")]
+    Transaction {
+        /// Their name.
+        transactions: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the brokers or the client said.
+        reason: String,
+    },
+    /// Another instance writes in these transactions now.
+    #[error(
+        "another instance has taken over the Kafka transactions `{transactions}` on {brokers}; this one has stopped and \
+            written nothing since: run one instance of the program, or give each transactions of its own name"
+    )]
+    Fenced {
+        /// Their name.
+        transactions: String,
+        /// The brokers as they were given.
+        brokers: String,
+    },
+    /// The brokers do not allow transactions as long as epochs need them.
+    #[error(
+        "the brokers do not allow the Kafka transactions `{transactions}` to stay open for {timeout:?}, which epochs of \
+            {epoch_interval:?} need: shorten `Job::epoch_interval`, or raise the brokers' `transaction.max.timeout.ms`"
+    )]
+    TransactionTimeout {
+        /// Their name.
+        transactions: String,
+        /// Time between two epochs.
+        epoch_interval: Duration,
+        /// How long a transaction may stay open.
+        timeout: Duration,
     },
     /// Acknowledgements did not arrive in time.
     #[error(

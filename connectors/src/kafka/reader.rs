@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use highwater_operators::codec::Decode;
 use highwater_operators::error::Cause;
 use highwater_operators::source::{Poll, Polled, Reader};
+use highwater_state::Epoch;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, ConsumerReports, passes};
+use super::transactions::Transactions;
 use super::{KafkaError, PROGRESS_INTERVAL, Tombstones};
 
 /// Where a partition is continued. Survives a restart in the job's epochs.
@@ -32,6 +34,8 @@ pub(super) struct Partition {
     // Before `client`: the queue has to go while the consumer is still there.
     queue: PartitionQueue<ConsumerReports>,
     client: Arc<Client>,
+    /// Of which the position is part, if any.
+    transactions: Option<Arc<Transactions>>,
 }
 
 impl Partition {
@@ -40,8 +44,9 @@ impl Partition {
         number: i32,
         queue: PartitionQueue<ConsumerReports>,
         client: Arc<Client>,
+        transactions: Option<Arc<Transactions>>,
     ) -> Self {
-        Partition { topic, number, queue, client }
+        Partition { topic, number, queue, client, transactions }
     }
 }
 
@@ -164,7 +169,17 @@ impl<T: Send + 'static> Reader for KafkaReader<T> {
         KafkaPosition { next_offset: self.next }
     }
 
+    fn ends_epoch(&mut self, _: Epoch) {
+        if let Some(transactions) = &self.partition.transactions {
+            transactions.note(&self.partition.topic, self.partition.number, self.next);
+        }
+    }
+
+    /// Tells the group how far it is read, unless the transaction has.
     fn committed(&mut self, position: KafkaPosition) {
+        if self.partition.transactions.is_some() {
+            return;
+        }
         self.partition.client.commit(self.partition.number, position.next_offset);
     }
 }

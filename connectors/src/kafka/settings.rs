@@ -3,6 +3,8 @@
 //! Invariant: what a guarantee rests on has the value it needs, whatever the user set. Values never leave this
 //! file except into the client.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError as ClientError;
@@ -58,7 +60,7 @@ const FOR_SOURCES: [Needed; 5] = [
     },
 ];
 
-const FOR_SINKS: [Needed; 4] = [
+const FOR_SINKS: [Needed; 5] = [
     Needed {
         names: &["enable.idempotence"],
         values: &["true"],
@@ -74,7 +76,12 @@ const FOR_SINKS: [Needed; 4] = [
         values: &["false"],
         why: "every acknowledgement is counted",
     },
-    Needed { names: &["transactional.id"], values: &[], why: "this sink writes without transactions" },
+    Needed {
+        names: &["transactional.id"],
+        values: &[],
+        why: "transactions are named by `Kafka::exactly_once`; sinks without it write without transactions",
+    },
+    Needed { names: &["transaction.timeout.ms"], values: &[], why: "it follows from `Job::epoch_interval`" },
 ];
 
 /// The group of clients without one of the user's: librdkafka assigns no partition without a group id. Nothing
@@ -105,6 +112,18 @@ impl Kafka {
             ("partitioner", "murmur2_random"),
         ];
         self.settings_for(&FOR_SINKS, &habits)
+    }
+
+    /// The settings of the producer of transactions.
+    pub(super) fn transaction_settings(
+        &self,
+        id: &str,
+        timeout: Duration,
+    ) -> Result<ClientConfig, KafkaError> {
+        let mut settings = self.producer_settings()?;
+        settings.set("transactional.id", id);
+        settings.set("transaction.timeout.ms", timeout.as_millis().to_string());
+        Ok(settings)
     }
 
     fn settings_for(&self, needed: &[Needed], habits: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {

@@ -1,11 +1,12 @@
-//! A topic as a sink, at least once.
+//! A topic as a sink: at least once, or exactly once in transactions.
 //!
 //! The writers of a sink share one producer; each counts its own records in flight, so that one worker's epoch
 //! does not wait for another's records. Invariant: `stage` succeeds only when every record that its writer took
 //! has been acknowledged by all replicas in sync, and a failed record is an error, never a log line.
 //!
-//! Nothing is staged: what is written is visible at once. A sink with transactions begins, and ends them in
-//! [`Publish`]; the producer, the counting and the draining stay as they are.
+//! Without transactions nothing is staged: what is written is visible at once. With them it is visible when they
+//! decide the epoch, and a writer takes nothing between its end of the epoch and the decision: there is one
+//! transaction at a time, and what is written goes into it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,15 +16,18 @@ use std::time::{Duration, Instant};
 
 use highwater_operators::batch::Batch;
 use highwater_operators::codec::Encode;
+use highwater_operators::decide::Decide;
 use highwater_operators::error::Cause;
 use highwater_operators::sink::{Publish, Sink, Writer};
 use highwater_state::Epoch;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
 use super::client::{Troubles, ask, partitions_of};
+use super::transactions::{Instance, Transactions};
 use super::{DRAIN_TIMEOUT, IN_FLIGHT_RECORDS, Kafka, KafkaError};
 
 /// How long one look for acknowledgements waits while draining; short, because the client waits all of it.
@@ -33,12 +37,17 @@ const LOOK: Duration = Duration::from_millis(1);
 const REPORTS_PER_CALL: usize = 8;
 
 type KeyOf<T> = Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>;
+type HeadersOf<T> = Arc<dyn Fn(&T) -> Headers + Send + Sync>;
 
-/// Writes records to a topic, at least once. Made by [`Kafka::sink`].
+/// What a record carries beside its key and value: names and bytes, in order.
+pub type Headers = Vec<(&'static str, Vec<u8>)>;
+
+/// Writes records to a topic: exactly once if its cluster was made with [`Kafka::exactly_once`], at least once if not.
+/// Made by [`Kafka::sink`].
 ///
 /// Each record is one message; order is kept per partition and worker. Records go to partitions by the hash of
-/// their key, or at random without one. After a crash, records that the last committed epoch does not cover are
-/// written again. Nothing of a sink survives a restart, nor has to.
+/// their key, or at random without one. Without transactions records that the last committed epoch does not cover are
+/// written again after a crash. Nothing of a sink survives a restart, nor has to.
 ///
 /// Clones, and the writers of all workers, share one producer, with up to
 /// [`PRODUCER_QUEUE_KIB`](super::PRODUCER_QUEUE_KIB) of memory.
@@ -47,6 +56,7 @@ pub struct KafkaSink<T> {
     topic: Arc<str>,
     codec: Arc<dyn Encode<T>>,
     key: Option<KeyOf<T>>,
+    headers: Option<HeadersOf<T>>,
     drain: Duration,
     producer: Arc<Mutex<Option<Arc<BaseProducer<ProducerReports>>>>>,
 }
@@ -58,6 +68,7 @@ impl<T> Clone for KafkaSink<T> {
             topic: self.topic.clone(),
             codec: self.codec.clone(),
             key: self.key.clone(),
+            headers: self.headers.clone(),
             drain: self.drain,
             producer: self.producer.clone(),
         }
@@ -77,11 +88,15 @@ impl<T> fmt::Debug for KafkaSink<T> {
 
 impl<T: 'static> KafkaSink<T> {
     pub(super) fn new(kafka: Kafka, topic: String, codec: impl Encode<T>) -> Self {
+        if let Some(transactions) = &kafka.transactions {
+            transactions.add_sink(&kafka, &topic);
+        }
         KafkaSink {
             kafka,
             topic: topic.into(),
             codec: Arc::new(codec),
             key: None,
+            headers: None,
             drain: DRAIN_TIMEOUT,
             producer: Arc::default(),
         }
@@ -91,6 +106,12 @@ impl<T: 'static> KafkaSink<T> {
     /// put them.
     pub fn key(mut self, key: impl Fn(&T) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.key = Some(Arc::new(key));
+        self
+    }
+
+    /// Gives each message headers.
+    pub fn headers(mut self, headers: impl Fn(&T) -> Headers + Send + Sync + 'static) -> Self {
+        self.headers = Some(Arc::new(headers));
         self
     }
 
@@ -116,35 +137,121 @@ impl<T: 'static> KafkaSink<T> {
 impl<T: 'static> Publish for KafkaSink<T> {
     /// Checks the settings; there is nothing to recover.
     fn recover(&self, _: Epoch, _: &[Vec<u8>]) -> Result<(), Cause> {
-        self.producer()?;
+        if self.kafka.transactions.is_none() {
+            self.producer()?;
+        }
         Ok(())
     }
 
-    /// Nothing is staged, so nothing is published.
+    /// What was written is visible already.
     fn publish(&self, _: Epoch, _: &[Vec<u8>]) -> Result<(), Cause> {
         Ok(())
+    }
+
+    fn decider(&self) -> Option<Arc<dyn Decide>> {
+        self.kafka.transactions.clone().map(|transactions| transactions as _)
     }
 }
 
 impl<T: 'static> Sink<T> for KafkaSink<T> {
     /// Asks the cluster for the topic; waits up to [`ANSWER_TIMEOUT`](super::ANSWER_TIMEOUT).
     fn open(&self, worker: usize) -> Result<Box<dyn Writer<T>>, Cause> {
-        let producer = self.producer()?;
-        let troubles = &producer.context().0;
-        ask(troubles, || serve(&producer), |left| partitions_of(producer.client(), &self.topic, left))?;
+        let way = match &self.kafka.transactions {
+            None => Way::Plain(self.producer()?),
+            Some(transactions) => Way::InTransactions {
+                instance: transactions.instance()?,
+                transactions: Arc::clone(transactions),
+                staged_at: None,
+            },
+        };
+        let producer = way.producer();
+        let found = ask(
+            &producer.context().0,
+            || serve(producer),
+            |left| partitions_of(producer.client(), &self.topic, left),
+        );
+        found.map_err(|error| way.failure(error))?;
         Ok(Box::new(KafkaWriter {
             brokers: self.kafka.brokers.clone(),
             topic: self.topic.clone(),
             worker,
             codec: self.codec.clone(),
             key: self.key.clone(),
+            headers: self.headers.clone(),
             drain: self.drain,
-            producer,
+            way,
+            written: 0,
             flight: Arc::default(),
             waiting: VecDeque::new(),
             scratch: Vec::new(),
             taken: 0,
         }))
+    }
+}
+
+/// How records go out.
+enum Way {
+    Plain(Arc<BaseProducer<ProducerReports>>),
+    InTransactions {
+        transactions: Arc<Transactions>,
+        instance: Arc<Instance>,
+        /// How many transactions had been committed when this writer ended its epoch; it takes nothing until there
+        /// is one more.
+        staged_at: Option<u64>,
+    },
+}
+
+impl Way {
+    fn producer(&self) -> &BaseProducer<ProducerReports> {
+        match self {
+            Way::Plain(producer) => producer,
+            Way::InTransactions { instance, .. } => &instance.producer,
+        }
+    }
+
+    /// Whether records may be written; goes on with the next transaction if the last is decided.
+    fn is_open(&mut self) -> Result<bool, KafkaError> {
+        if let Way::InTransactions { transactions, instance, staged_at } = self
+            && let Some(staged) = *staged_at
+        {
+            if transactions.decisions() == staged {
+                return Ok(false);
+            }
+            *instance = transactions.instance()?;
+            *staged_at = None;
+        }
+        Ok(true)
+    }
+
+    /// Nothing more is written until the epoch is decided.
+    fn close(&mut self) {
+        if let Way::InTransactions { transactions, staged_at, .. } = self {
+            *staged_at = Some(transactions.decisions());
+        }
+    }
+
+    fn begin(&self) -> Result<(), ClientError> {
+        match self {
+            Way::Plain(_) => Ok(()),
+            Way::InTransactions { instance, .. } => instance.begin(),
+        }
+    }
+
+    /// What an error means for the job.
+    fn failure(&self, error: KafkaError) -> Cause {
+        match self {
+            Way::Plain(_) => error.into(),
+            Way::InTransactions { transactions, instance, .. } => {
+                let passes = match &error {
+                    KafkaError::Drain { .. } | KafkaError::Failed { .. } | KafkaError::Unreachable { .. } => {
+                        true
+                    }
+                    KafkaError::Delivery { for_good, .. } => !for_good,
+                    _ => false,
+                };
+                transactions.judge(instance, error, passes)
+            }
+        }
     }
 }
 
@@ -158,11 +265,41 @@ fn serve(producer: &BaseProducer<ProducerReports>) {
 #[derive(Default)]
 pub(super) struct Flight {
     open: AtomicUsize,
-    failure: OnceLock<String>,
+    failure: OnceLock<Failure>,
+}
+
+/// Why a record was not taken.
+#[derive(Clone)]
+struct Failure {
+    reason: String,
+    /// Whether it would not be the next time either.
+    for_good: bool,
+}
+
+impl Failure {
+    fn of(error: &ClientError) -> Failure {
+        let code = error.rdkafka_error_code();
+        let for_good = code.is_some_and(|code| {
+            matches!(
+                code,
+                Code::UnknownTopic
+                    | Code::UnknownTopicOrPartition
+                    | Code::TopicAuthorizationFailed
+                    | Code::MessageSizeTooLarge
+                    | Code::InvalidMessageSize
+                    | Code::InvalidRecord
+            )
+        });
+        Failure { reason: why(error), for_good }
+    }
+
+    fn for_topic(&self, topic: &str) -> KafkaError {
+        KafkaError::Delivery { topic: topic.to_owned(), reason: self.reason.clone(), for_good: self.for_good }
+    }
 }
 
 /// Passes on what a producer reports.
-pub(super) struct ProducerReports(Troubles);
+pub(super) struct ProducerReports(pub(super) Troubles);
 
 impl ClientContext for ProducerReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -183,7 +320,7 @@ impl ProducerContext for ProducerReports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, flight: Arc<Flight>) {
         if let Err((error, _)) = result {
-            let _ = flight.failure.set(why(error));
+            let _ = flight.failure.set(Failure::of(error));
         }
         // The failure is seen by whoever sees the count.
         flight.open.fetch_sub(1, Ordering::Release);
@@ -202,6 +339,7 @@ fn why(error: &ClientError) -> String {
 /// A message that the client's queue had no room for.
 struct Message {
     key: Option<Vec<u8>>,
+    headers: Option<Headers>,
     payload: Vec<u8>,
 }
 
@@ -211,8 +349,11 @@ struct KafkaWriter<T> {
     worker: usize,
     codec: Arc<dyn Encode<T>>,
     key: Option<KeyOf<T>>,
+    headers: Option<HeadersOf<T>>,
     drain: Duration,
-    producer: Arc<BaseProducer<ProducerReports>>,
+    way: Way,
+    /// Records written in this epoch.
+    written: u64,
     flight: Arc<Flight>,
     /// Behind everything that was sent; at most a batch, if `ready` is heeded.
     waiting: VecDeque<Message>,
@@ -222,7 +363,20 @@ struct KafkaWriter<T> {
 
 impl<T: 'static> KafkaWriter<T> {
     /// Hands a message to the client; `false` if its queue is full.
-    fn send(&self, key: Option<&[u8]>, payload: &[u8]) -> Result<bool, KafkaError> {
+    fn send(
+        &self,
+        key: Option<&[u8]>,
+        headers: Option<&Headers>,
+        payload: &[u8],
+    ) -> Result<bool, KafkaError> {
+        let refused = |error: &ClientError| Failure::of(error).for_topic(&self.topic);
+        self.way.begin().map_err(|error| refused(&error))?;
+        let headers = headers.map(|headers| {
+            let with = |all: OwnedHeaders, (key, value): &(&'static str, Vec<u8>)| {
+                all.insert(Header { key, value: Some(value) })
+            };
+            headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), with)
+        });
         self.flight.open.fetch_add(1, Ordering::Relaxed);
         let record = BaseRecord {
             topic: &self.topic,
@@ -230,10 +384,10 @@ impl<T: 'static> KafkaWriter<T> {
             payload: Some(payload),
             key,
             timestamp: None,
-            headers: None,
+            headers,
             delivery_opaque: self.flight.clone(),
         };
-        let Err((error, _)) = self.producer.send(record) else { return Ok(true) };
+        let Err((error, _)) = self.way.producer().send(record) else { return Ok(true) };
         self.flight.open.fetch_sub(1, Ordering::Relaxed);
         match error.rdkafka_error_code() {
             Some(Code::QueueFull) => Ok(false),
@@ -241,7 +395,7 @@ impl<T: 'static> KafkaWriter<T> {
                 "{} bytes are more than the setting `message.max.bytes` allows",
                 payload.len()
             ))),
-            _ => Err(KafkaError::Delivery { topic: self.topic.to_string(), reason: why(&error) }),
+            _ => Err(refused(&error)),
         }
     }
 
@@ -255,7 +409,7 @@ impl<T: 'static> KafkaWriter<T> {
     /// Hands over what waits, as far as there is room.
     fn send_waiting(&mut self) -> Result<(), KafkaError> {
         while let Some(message) = self.waiting.front() {
-            if !self.send(message.key.as_deref(), &message.payload)? {
+            if !self.send(message.key.as_deref(), message.headers.as_ref(), &message.payload)? {
                 break;
             }
             self.waiting.pop_front();
@@ -264,10 +418,10 @@ impl<T: 'static> KafkaWriter<T> {
     }
 
     fn check(&self) -> Result<(), KafkaError> {
-        if let Some(reason) = self.flight.failure.get() {
-            return Err(KafkaError::Delivery { topic: self.topic.to_string(), reason: reason.clone() });
+        if let Some(failure) = self.flight.failure.get() {
+            return Err(failure.for_topic(&self.topic));
         }
-        self.producer.context().0.check()
+        self.way.producer().context().0.check()
     }
 
     fn open(&self) -> usize {
@@ -276,58 +430,78 @@ impl<T: 'static> KafkaWriter<T> {
 
     fn take(&mut self, value: &T) -> Result<(), KafkaError> {
         self.taken += 1;
+        self.written += 1;
         self.scratch.clear();
         if let Err(reason) = self.codec.encode(value, &mut self.scratch) {
             let (topic, worker, record) = (self.topic.to_string(), self.worker, self.taken);
             return Err(KafkaError::Encode { topic, worker, record, reason });
         }
         let key = self.key.as_ref().map(|key| key(value));
-        if !self.waiting.is_empty() || !self.send(key.as_deref(), &self.scratch)? {
-            self.waiting.push_back(Message { key, payload: self.scratch.clone() });
+        let headers = self.headers.as_ref().map(|headers| headers(value));
+        if !self.waiting.is_empty() || !self.send(key.as_deref(), headers.as_ref(), &self.scratch)? {
+            self.waiting.push_back(Message { key, headers, payload: self.scratch.clone() });
         }
         Ok(())
     }
 }
 
-impl<T: 'static> Writer<T> for KafkaWriter<T> {
-    fn write(&mut self, batch: &mut Batch<T>) -> Result<(), Cause> {
-        serve(&self.producer);
+impl<T: 'static> KafkaWriter<T> {
+    fn write_all(&mut self, batch: &mut Batch<T>) -> Result<(), KafkaError> {
+        serve(self.way.producer());
         self.check()?;
         self.send_waiting()?;
         batch.times.clear();
-        for value in batch.values.drain(..) {
-            self.take(&value)?;
-        }
-        Ok(())
+        batch.values.drain(..).try_for_each(|value| self.take(&value))
     }
 
-    /// Not ready while [`IN_FLIGHT_RECORDS`] wait for their acknowledgement or the client's queue is full. A writer
-    /// that has failed is ready, so that the next call says why.
+    /// Waits until everything is acknowledged, or the drain timeout is over.
+    fn drain(&mut self) -> Result<(), KafkaError> {
+        let end = Instant::now() + self.drain;
+        loop {
+            serve(self.way.producer());
+            let open = self.open();
+            self.check()?;
+            if open == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                let reason = self.way.producer().context().0.last_or("the brokers are slow");
+                let (brokers, topic) = (self.brokers.clone(), self.topic.to_string());
+                return Err(KafkaError::Drain { brokers, topic, open, within: self.drain, reason });
+            }
+            self.send_waiting()?;
+            self.way.producer().poll(LOOK);
+        }
+    }
+}
+
+impl<T: 'static> Writer<T> for KafkaWriter<T> {
+    fn write(&mut self, batch: &mut Batch<T>) -> Result<(), Cause> {
+        self.write_all(batch).map_err(|error| self.way.failure(error))
+    }
+
+    /// Not ready while [`IN_FLIGHT_RECORDS`] wait for their acknowledgement, the client's queue is full, or the last
+    /// epoch is not decided. A writer that has failed is ready, so that the next call says why.
     fn ready(&mut self) -> bool {
-        serve(&self.producer);
+        match self.way.is_open() {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(_) => return true,
+        }
+        serve(self.way.producer());
         if self.check().is_err() || self.send_waiting().is_err() {
             return true;
         }
         self.waiting.is_empty() && self.open() < IN_FLIGHT_RECORDS
     }
 
-    /// Waits until everything is acknowledged, or the drain timeout is over.
+    /// Waits until everything is acknowledged. In transactions the receipt is how many records that was.
     fn stage(&mut self, _: Epoch) -> Result<Vec<u8>, Cause> {
-        let end = Instant::now() + self.drain;
-        loop {
-            serve(&self.producer);
-            let open = self.open();
-            self.check()?;
-            if open == 0 {
-                return Ok(Vec::new());
-            }
-            if Instant::now() >= end {
-                let reason = self.producer.context().0.last_or("the brokers are slow");
-                let (brokers, topic) = (self.brokers.clone(), self.topic.to_string());
-                return Err(KafkaError::Drain { brokers, topic, open, within: self.drain, reason }.into());
-            }
-            self.send_waiting()?;
-            self.producer.poll(LOOK);
-        }
+        self.way.is_open()?;
+        self.drain().map_err(|error| self.way.failure(error))?;
+        self.way.close();
+        let written = std::mem::take(&mut self.written);
+        let in_transactions = matches!(self.way, Way::InTransactions { .. });
+        Ok(if in_transactions && written > 0 { written.to_be_bytes().to_vec() } else { Vec::new() })
     }
 }

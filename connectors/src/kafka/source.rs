@@ -7,11 +7,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use highwater_operators::codec::Decode;
+use highwater_operators::decide::Decide;
 use highwater_operators::error::Cause;
 use highwater_operators::source::{Reader, Source};
 
 use super::client::Client;
 use super::reader::{KafkaReader, Partition};
+use super::transactions::{Transactions, may_pass};
 use super::{Kafka, KafkaError, KafkaPosition};
 
 /// What a record without a payload is. On a compacted topic it says that its key is deleted.
@@ -34,8 +36,7 @@ enum Begin {
 
 /// The records of a topic. Made by [`Kafka::source`].
 ///
-/// Splits are `partition-0`, `partition-1` and so on; partitions that are added while the job runs are found at
-/// the next start. Clones share one consumer, which is made at the first use: one connection per broker, and up to
+/// Splits are `partition-0`, `partition-1` and so on; the job asks now and then for partitions that were added. Clones share one consumer, which is made at the first use: one connection per broker, and up to
 /// [`PREFETCH_KIB`](super::PREFETCH_KIB) of memory per partition.
 ///
 /// What survives a restart is each partition's [`KafkaPosition`], in the job's epochs.
@@ -77,6 +78,9 @@ impl<T> fmt::Debug for KafkaSource<T> {
 
 impl<T> KafkaSource<T> {
     pub(super) fn new(kafka: Kafka, topic: String, codec: impl Decode<T>) -> Self {
+        if let Some(transactions) = &kafka.transactions {
+            transactions.add_source(&kafka, &topic);
+        }
         KafkaSource {
             kafka,
             topic,
@@ -121,6 +125,19 @@ impl<T> KafkaSource<T> {
         }
     }
 
+    /// The transactions, if other instances read the topic, too.
+    fn shared(&self) -> Option<&Arc<Transactions>> {
+        self.kafka.transactions.as_ref().filter(|transactions| transactions.is_shared())
+    }
+
+    /// What an error means for the job: where epochs can be done again, so can a question to the cluster.
+    fn failure(&self, error: KafkaError) -> Cause {
+        match self.kafka.transactions {
+            Some(_) => may_pass(error),
+            None => error.into(),
+        }
+    }
+
     /// Where to begin, and the range of what is there.
     fn begin(
         &self,
@@ -129,8 +146,12 @@ impl<T> KafkaSource<T> {
         from: Option<KafkaPosition>,
     ) -> Result<(i64, i64), KafkaError> {
         let (low, high) = client.range(partition)?;
+        let from = match (from, self.shared()) {
+            (None, Some(transactions)) => transactions.committed(&self.topic, partition)?,
+            (from, _) => from.map(|position| position.next_offset),
+        };
         let offset = match (from, self.begin) {
-            (Some(position), _) => position.next_offset,
+            (Some(next_offset), _) => next_offset,
             (None, Begin::Earliest) => low,
             (None, Begin::Latest) => high,
         };
@@ -147,8 +168,15 @@ impl<T: Send + 'static> Source for KafkaSource<T> {
 
     /// Asks the cluster; waits up to [`ANSWER_TIMEOUT`](super::ANSWER_TIMEOUT).
     fn splits(&self) -> Result<Vec<String>, Cause> {
-        let partitions = self.client()?.partitions()?;
+        let partitions = match self.shared() {
+            Some(transactions) => transactions.share_of(&self.topic)?,
+            None => self.client()?.partitions().map_err(|error| self.failure(error))?,
+        };
         Ok(partitions.into_iter().map(|partition| format!("partition-{partition}")).collect())
+    }
+
+    fn decider(&self) -> Option<Arc<dyn Decide>> {
+        self.kafka.transactions.clone().map(|transactions| transactions as _)
     }
 
     /// Asks the cluster for the partition's range; waits up to twice [`ANSWER_TIMEOUT`](super::ANSWER_TIMEOUT).
@@ -158,16 +186,17 @@ impl<T: Send + 'static> Source for KafkaSource<T> {
         from: Option<KafkaPosition>,
     ) -> Result<Box<dyn Reader<Item = T, Position = KafkaPosition>>, Cause> {
         let client = self.client()?;
-        let partitions = client.partitions()?;
+        let partitions = client.partitions().map_err(|error| self.failure(error))?;
         let named = split.strip_prefix("partition-").and_then(|number| number.parse::<i32>().ok());
         let Some(partition) = named.filter(|partition| partitions.contains(partition)) else {
             let (topic, split) = (self.topic.clone(), split.to_owned());
             return Err(KafkaError::UnknownPartition { topic, split, partitions: partitions.len() }.into());
         };
-        let (offset, high) = self.begin(&client, partition, from)?;
+        let (offset, high) = self.begin(&client, partition, from).map_err(|error| self.failure(error))?;
         let end = self.bounded.then_some(high);
         let queue = client.assign(partition, offset)?;
-        let partition = Partition::new(self.topic.clone(), partition, queue, client);
+        let transactions = self.kafka.transactions.clone();
+        let partition = Partition::new(self.topic.clone(), partition, queue, client, transactions);
         Ok(Box::new(KafkaReader::new(partition, self.codec.clone(), self.tombstones, offset, end)))
     }
 }
