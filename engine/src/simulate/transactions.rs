@@ -122,8 +122,11 @@ impl Decide for Transactions {
     }
 
     fn take_over(&self, _: &Terms) -> Result<Option<Marker>, Cause> {
-        let (before, decisions) = (self.held().epoch, self.held().decisions);
-        *self.held() = Held { epoch: before, decisions, ..Held::default() };
+        let before = {
+            let mut held = self.held();
+            *held = Held { epoch: held.epoch, decisions: held.decisions, ..Held::default() };
+            held.epoch
+        };
         let (epoch, marker) = self.call(Call::TakeOver, |outside, _| {
             let unstable = outside.broker.marker();
             let reused = before > 0 && outside.planted(Bug::ProducerUsedAgain);
