@@ -111,6 +111,14 @@ pub(crate) fn recover(parts: &Parts) -> Result<Recovered, JobError> {
 
 /// Recovers, and starts the workers.
 pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
+    let begun = begin_with_share(parts, requesting);
+    if begun.is_err() {
+        let_go(parts);
+    }
+    begun
+}
+
+fn begin_with_share(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
     let ground = match recover(parts)? {
         Recovered::Ready(ground) => ground,
         Recovered::Over(outcome) => return Ok(Begun::Over(outcome)),
@@ -230,10 +238,15 @@ impl Attempt {
                 let _ = thread.join();
             }
         }
-        if let Some(decider) = self.parts.decider.as_ref().filter(|_| self.parts.shared) {
-            decider.let_go();
-        }
+        let_go(&self.parts);
         outcome
+    }
+}
+
+/// Gives back what share of the input there is.
+fn let_go(parts: &Parts) {
+    if let Some(decider) = parts.decider.as_ref().filter(|_| parts.shared) {
+        decider.let_go();
     }
 }
 

@@ -59,6 +59,9 @@ impl Committing {
         if delta.is_empty() && receipts.is_empty() && !finished {
             // Nothing has happened, so there is nothing that a restart would have to know.
             next = None;
+            if let Some(decider) = &parts.decider {
+                decider.pass_over(marker.epoch);
+            }
         } else {
             complete(&mut delta, marker.epoch, &receipts, finished, kept)?;
         }

@@ -228,10 +228,9 @@ impl Coordinator {
     fn end(&self, known: Known, making_way: bool) -> End {
         if self.is_asked_to_stop() {
             End::Stopped
-        } else if known.exhausted && !making_way && !self.parts.shared {
+        } else if known.exhausted && !making_way {
             End::Finished
         } else {
-            // Where input is shared, what this instance has of it may end while others go on.
             End::Divided
         }
     }

@@ -3,100 +3,16 @@
 //! What falls if these fail: HW-1 for Kafka as a source. Where the broker cannot be had, or `HIGHWATER_KAFKA` is
 //! off, each test says that it is skipped and passes.
 
+#[path = "kafka/broker.rs"]
+mod broker;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::pin::pin;
 use std::process::Command;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 
 use highwater::operators::memory::MemorySink;
 use highwater::prelude::*;
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 
-const PARTITIONS: i32 = 4;
-
-fn script(arguments: &[&str]) -> std::process::Output {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka");
-    Command::new(script).args(arguments).output().expect("bash is there")
-}
-
-/// A broker that ends with this process.
-struct Broker {
-    directory: String,
-    address: String,
-}
-
-impl Broker {
-    fn start(name: &str) -> Option<Broker> {
-        if std::env::var("HIGHWATER_KAFKA").is_ok_and(|wanted| wanted == "off") {
-            println!("skipped: HIGHWATER_KAFKA is off");
-            return None;
-        }
-        let directory = format!("{}/{name}-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
-        let parent = std::process::id().to_string();
-        let output = script(&["start", "--parent", &parent, "--lifetime", "300", &directory]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        match output.status.code() {
-            Some(0) => {
-                let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-                let address = line.strip_prefix("bootstrap=").expect("it says where it listens").to_owned();
-                Some(Broker { directory, address })
-            }
-            Some(3) => {
-                println!("skipped: {said}");
-                None
-            }
-            code => panic!("scripts/kafka start: {code:?}: {said}"),
-        }
-    }
-
-    fn create(&self, topic: &str) {
-        let mut settings = ClientConfig::new();
-        settings.set("bootstrap.servers", &self.address);
-        let admin: AdminClient<DefaultClientContext> = settings.create().expect("a client");
-        let topic = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-        for made in wait(admin.create_topics([&topic], &AdminOptions::new())).expect("the broker answers") {
-            made.expect("the topic is new");
-        }
-    }
-
-    /// Writes records as they are, through the sink that is tested with it.
-    fn write(&self, topic: &str, records: Vec<String>) {
-        let topology = Topology::new("write");
-        let source = topology.source("records", Memory::source(records));
-        source.sink("topic", Kafka::at(&self.address).sink(topic, Text));
-        Job::new(topology).run().expect("the records are written");
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        script(&["stop", &self.directory]);
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn wait<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return done;
-        }
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
-}
+use broker::Broker;
 
 fn counting(broker: &Broker, counts: &MemorySink<(u64, u64)>) -> Topology {
     let topology = Topology::new("count");

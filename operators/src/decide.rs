@@ -74,6 +74,9 @@ pub trait Decide: Send + Sync + 'static {
     /// If it failed, or its outcome is not known.
     fn decide(&self, epoch: Epoch) -> Result<(), Cause>;
 
+    /// Nothing happened in the epoch, so nothing is decided: writers may write the next.
+    fn pass_over(&self, epoch: Epoch);
+
     /// The job runs without state of its own, and shares its input with other instances of the program from now on:
     /// called before anything else, once.
     ///

@@ -66,7 +66,7 @@ pub(super) struct Transactions {
     members: Mutex<Members>,
     instance: Mutex<Option<Arc<Instance>>>,
     group: Mutex<Option<Arc<Group>>>,
-    /// How many transactions have been committed: what writers wait for.
+    /// How many epochs have been decided or passed over: what writers wait for.
     decisions: AtomicU64,
     /// The next offset of each partition that is read, as of the last barrier.
     positions: Mutex<BTreeMap<Partition, i64>>,
@@ -118,7 +118,7 @@ impl Transactions {
         instance.ok_or_else(|| self.failed("write", "nobody has taken them over yet"))
     }
 
-    /// How many transactions have been committed.
+    /// How many epochs have been decided or passed over.
     pub(super) fn decisions(&self) -> u64 {
         self.decisions.load(Ordering::Acquire)
     }
@@ -165,12 +165,15 @@ impl Transactions {
                 format!("the brokers gave up the transaction, open for more than {limit:?}? {reason}");
             TryAgain(self.failed("commit", &reason).into()).into()
         };
-        let own = locked(&self.written).map(|marker| marker.instance);
-        if self.is_shared() || own.is_none() {
+        if self.is_shared() {
             return held();
         }
+        let Some(own) = locked(&self.written).map(|marker| marker.instance) else {
+            let reason = format!("another instance is taking them over at the same time: {reason}");
+            return TryAgain(self.failed("start", &reason).into()).into();
+        };
         match self.marker() {
-            Ok(Some(found)) if Some(found.instance) != own => {
+            Ok(Some(found)) if found.instance != own => {
                 KafkaError::Fenced { transactions: self.name.clone(), brokers: self.brokers() }.into()
             }
             Ok(_) => held(),
@@ -432,6 +435,10 @@ impl Decide for Transactions {
         }
         self.decisions.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    fn pass_over(&self, _: Epoch) {
+        self.decisions.fetch_add(1, Ordering::Release);
     }
 
     fn share(&self) -> Result<(), Cause> {

@@ -166,6 +166,10 @@ impl Decide for Transactions {
         self.held().decisions += 1;
         Ok(())
     }
+
+    fn pass_over(&self, _: Epoch) {
+        self.held().decisions += 1;
+    }
 }
 
 /// Writes one worker's records into the transactions.
