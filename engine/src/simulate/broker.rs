@@ -108,7 +108,7 @@ pub(super) struct Broker {
     transactions: u64,
     committed: Committed,
     pub(super) on_the_way: VecDeque<Request>,
-    /// Producers of which records were refused: their next flush says so.
+    /// Producers of which records were refused or lost: their next flush says so.
     refused: Vec<u32>,
     /// A planted bug: nobody is fenced.
     pub(super) lets_all_in: bool,
@@ -119,10 +119,15 @@ pub(super) struct Broker {
 impl Broker {
     /// A new producer: whatever is decided is completed, whatever is open is aborted, older producers are fenced.
     pub(super) fn new_producer(&mut self) -> u32 {
-        self.complete();
-        self.abort();
+        self.end_what_is_open();
         self.epoch += 1;
         self.epoch
+    }
+
+    /// What is decided is completed, what is open is aborted; nobody is fenced.
+    pub(super) fn end_what_is_open(&mut self) {
+        self.complete();
+        self.abort();
     }
 
     /// The brokers give up the open transaction, and fence its producer.
@@ -161,6 +166,11 @@ impl Broker {
             records.into_iter().map(|written| Output { sink: sink.clone(), transaction, standing, written });
         self.outputs.extend(outputs);
         Ok(())
+    }
+
+    /// Records of this producer never arrive.
+    pub(super) fn lose(&mut self, epoch: u32) {
+        self.refused.push(epoch);
     }
 
     /// Adds positions and marker to the transaction.

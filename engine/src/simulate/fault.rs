@@ -86,6 +86,8 @@ pub enum Fault {
     LateCommitRefused,
     /// Records arrive when their producer has been fenced, and are refused.
     LateRecordsRefused,
+    /// Records that were sent never arrive; who waits for them is told.
+    RecordsLost,
     /// The brokers give up a transaction that has been open for too long.
     TimedOut,
     /// A process stands still, its successor starts, and it wakes up again.
@@ -113,6 +115,7 @@ impl Fault {
             Fault::LateCommit,
             Fault::LateCommitRefused,
             Fault::LateRecordsRefused,
+            Fault::RecordsLost,
             Fault::TimedOut,
             Fault::Woken,
             Fault::Fenced,

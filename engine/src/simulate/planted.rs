@@ -55,8 +55,8 @@ pub(super) enum Bug {
     ProducerUsedAgain,
     /// The marker is read while a transaction that is decided waits for its completion.
     PositionsReadUnstable,
-    /// Records that the brokers refused are not missed.
-    RefusedRecordsIgnored,
+    /// Nobody asks whether the brokers have all records.
+    LostRecordsIgnored,
 }
 
 /// What is written in place of one write.

@@ -83,6 +83,11 @@ impl Transactions {
             return Ok(());
         }
         self.call(Call::Produce, |outside, epoch| {
+            if outside.faults_left > 0 && outside.dice.one_in(outside.fails_one_in) {
+                outside.inject(Fault::RecordsLost);
+                outside.broker.lose(epoch);
+                return Ok(());
+            }
             let sink = sink.to_owned();
             outside.broker.on_the_way.push_back(Request::Produce { epoch, sink, records });
             Ok(())
@@ -95,7 +100,7 @@ impl Transactions {
                 arrive(outside);
             }
             let flushed = outside.broker.flush(epoch);
-            if outside.planted(Bug::RefusedRecordsIgnored) { Ok(()) } else { flushed }
+            if outside.planted(Bug::LostRecordsIgnored) { Ok(()) } else { flushed }
         })
     }
 }
@@ -130,7 +135,12 @@ impl Decide for Transactions {
         let (epoch, marker) = self.call(Call::TakeOver, |outside, _| {
             let unstable = outside.broker.marker();
             let reused = before > 0 && outside.planted(Bug::ProducerUsedAgain);
-            let epoch = if reused { before } else { outside.broker.new_producer() };
+            let epoch = if reused {
+                outside.broker.end_what_is_open();
+                before
+            } else {
+                outside.broker.new_producer()
+            };
             let marker = outside.broker.marker();
             Ok((epoch, if outside.planted(Bug::PositionsReadUnstable) { unstable } else { marker }))
         })?;
