@@ -78,8 +78,8 @@ use planted::Bug;
 use run::{Course, Settings};
 pub use sinks::SimulatedSink;
 use sinks::{Taken, Way};
-pub use sources::SimulatedSource;
 use sources::Place;
+pub use sources::SimulatedSource;
 use staged::Staging;
 use transactions::Transactions;
 
@@ -105,11 +105,7 @@ impl World {
     /// A topic of the simulated brokers, with the records of each partition. Transactions of others stand between them,
     /// aborted ones too, and the later ones end while the topic is read. Its positions are part of the transactions of
     /// [`transactional_sink`](World::transactional_sink), where there is one.
-    pub fn topic<T>(
-        &self,
-        name: &str,
-        partitions: impl IntoIterator<Item = Vec<T>>,
-    ) -> SimulatedSource<T> {
+    pub fn topic<T>(&self, name: &str, partitions: impl IntoIterator<Item = Vec<T>>) -> SimulatedSource<T> {
         let place = match &self.inside {
             Inside::Meaning(_) => Place::Meaning,
             Inside::Process(process, transactions) => {
@@ -201,9 +197,9 @@ impl Simulation {
     fn build(&self, process: &Process) -> Result<Graph, String> {
         let transactions = Transactions::of(process);
         let world = World { inside: Inside::Process(process.clone(), transactions) };
-        (self.program)(&world).finish().map_err(|errors| {
-            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        })
+        (self.program)(&world)
+            .finish()
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
 
     /// Runs one seed and compares what the sinks show with what the topology means.

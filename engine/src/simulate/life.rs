@@ -114,8 +114,7 @@ impl Life {
             let outside = &mut *process.lock();
             let config = roll_config(&mut outside.dice, idle_after, workers_max);
             // Half of the runs have tables that do not fit their budget.
-            let table_bytes =
-                if outside.dice.one_in(2) { usize::MAX } else { 500 + outside.dice.roll(3000) };
+            let table_bytes = if outside.dice.one_in(2) { usize::MAX } else { 500 + outside.dice.roll(3000) };
             (config, table_bytes, start_of_clock(outside), Dice::new(outside.dice.draw()))
         };
         let random = Mutex::new(move || u128::from(random.draw()) << 64 | u128::from(random.draw()));
@@ -223,7 +222,10 @@ impl Life {
         let hurt = self.process.lock().was_hurt(self.process.number);
         let never_right = matches!(
             error,
-            JobError::Mismatch { .. } | JobError::InDoubt { .. } | JobError::Ended { .. } | JobError::Stuck { .. }
+            JobError::Mismatch { .. }
+                | JobError::InDoubt { .. }
+                | JobError::Ended { .. }
+                | JobError::Stuck { .. }
         );
         if !hurt || never_right {
             return Some(Ended::Broken(error));
@@ -298,11 +300,7 @@ impl Running {
 fn roll_config(dice: &mut Dice, idle_after: Duration, workers_max: usize) -> Config {
     let limits = match dice.roll(3) {
         0 => Limits::default(),
-        1 => Limits {
-            batch_records: 1 + dice.roll(20),
-            edge_batches: 1,
-            channel_batches: 1 + dice.roll(2),
-        },
+        1 => Limits { batch_records: 1 + dice.roll(20), edge_batches: 1, channel_batches: 1 + dice.roll(2) },
         _ => Limits::tiny(),
     };
     Config {

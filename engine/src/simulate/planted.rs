@@ -76,7 +76,8 @@ pub(super) fn writes(bug: Option<Bug>, delta: &Delta, synced: bool) -> Option<Ve
             (only(delta, is_position), synced),
         ]),
         Bug::AppliedBeforeTheDecision if keeps_redo => {
-            let record: Vec<u8> = delta.changes().flat_map(|(_, change)| piece_of(&change).to_vec()).collect();
+            let record: Vec<u8> =
+                delta.changes().flat_map(|(_, change)| piece_of(&change).to_vec()).collect();
             let applied = redo::decode(&record).ok()?;
             let applied = only(&applied, |_, change| key_of(change) != layout::EPOCH_KEY);
             Some(vec![(only(delta, all), true), (applied, true)])
@@ -88,10 +89,9 @@ pub(super) fn writes(bug: Option<Bug>, delta: &Delta, synced: bool) -> Option<Ve
             };
             Some(vec![(only(delta, of_the_protocol), true)])
         }
-        Bug::ReceiptsForgotten => Some(vec![(
-            only(delta, |_, change| !key_of(change).starts_with(b"receipt/")),
-            synced,
-        )]),
+        Bug::ReceiptsForgotten => {
+            Some(vec![(only(delta, |_, change| !key_of(change).starts_with(b"receipt/")), synced)])
+        }
         _ => None,
     }
 }

@@ -154,7 +154,13 @@ struct SimulatedReader<T> {
 
 impl<T: Clone> SimulatedReader<T> {
     /// Takes records up to the last stable offset of the partition.
-    fn fetch(&mut self, partition: &Partition, limit: usize, uncommitted: bool, into: &mut Polled<T>) -> Poll {
+    fn fetch(
+        &mut self,
+        partition: &Partition,
+        limit: usize,
+        uncommitted: bool,
+        into: &mut Polled<T>,
+    ) -> Poll {
         let end = if uncommitted { partition.slots.len() } else { partition.stable };
         let mut left = limit;
         while self.next < end {

@@ -35,9 +35,10 @@ impl Directory {
             }
             return Ok(());
         }
-        let staged = self.staged.remove(&place).ok_or_else(|| {
-            format!("what worker {} staged for epoch {} is not there", place.1, place.0)
-        })?;
+        let staged = self
+            .staged
+            .remove(&place)
+            .ok_or_else(|| format!("what worker {} staged for epoch {} is not there", place.1, place.0))?;
         if twice {
             let copies = staged.iter().map(|one| Written { record: Box::new(()), text: one.text.clone() });
             self.staged.insert(place, copies.collect());

@@ -87,8 +87,9 @@ fn timers() -> Simulation {
             .source("visits", world.topic("visits", [disordered(-500, 90, 400)]))
             .event_time(at, Duration::from_millis(30))
             .key_by(|visit| visit.1);
-        let buckets =
-            keyed.clone().process("buckets", |states: &mut States<'_, i64>| PerBucket { counts: states.map("counts") });
+        let buckets = keyed
+            .clone()
+            .process("buckets", |states: &mut States<'_, i64>| PerBucket { counts: states.map("counts") });
         buckets.values().sink("buckets-out", world.transactional_sink("buckets"));
         let (windows, late) = keyed.window(tumbling(Duration::from_millis(50))).with_late();
         windows.count("windows").sink("windows-out", world.sink("windows"));
@@ -111,7 +112,11 @@ fn finds(bug: Bug, simulation: Simulation) {
         Ok(_) => panic!("{bug:?} was not found in {SEEDS_TRIED} seeds"),
         Err(failure) => failure,
     };
-    println!("{bug:?}: found by seed {}: {}", failure.seed(), failure.what.lines().next().unwrap_or_default());
+    println!(
+        "{bug:?}: found by seed {}: {}",
+        failure.seed(),
+        failure.what.lines().next().unwrap_or_default()
+    );
 }
 
 #[test]
@@ -233,7 +238,8 @@ fn a_program_that_keeps_something_beside_its_state_is_found() {
 fn a_seed_gives_the_same_run_event_for_event() {
     for simulation in [counts(), files(), timers()] {
         for seed in 0..40 {
-            let (first, second) = (simulation.run(seed).expect("clean"), simulation.run(seed).expect("clean"));
+            let (first, second) =
+                (simulation.run(seed).expect("clean"), simulation.run(seed).expect("clean"));
             assert_eq!(
                 (first.fingerprint(), first.events(), first.coverage()),
                 (second.fingerprint(), second.events(), second.coverage()),
@@ -246,7 +252,10 @@ fn a_seed_gives_the_same_run_event_for_event() {
         }
     }
     let simulation = counts();
-    assert_ne!(simulation.run(1).expect("clean").fingerprint(), simulation.run(2).expect("clean").fingerprint());
+    assert_ne!(
+        simulation.run(1).expect("clean").fingerprint(),
+        simulation.run(2).expect("clean").fingerprint()
+    );
 }
 
 fn run_has(run: &Run, sink: &str) -> bool {
@@ -267,7 +276,10 @@ fn a_panic_in_the_program_names_the_seed() {
     let simulation = Simulation::new(|world| {
         let topology = Topology::new("panics");
         let numbers = topology.source("numbers", world.source([vec![1, 2, 3]]));
-        numbers.map(|number: i32| 6 / (number - 4)).filter(|number| *number > -6).sink("out", world.sink("out"));
+        numbers
+            .map(|number: i32| 6 / (number - 4))
+            .filter(|number| *number > -6)
+            .sink("out", world.sink("out"));
         topology
     });
     assert_eq!(simulation.run(3).expect("runs").output::<i32>("out"), [-2, -3]);
