@@ -420,3 +420,88 @@ pub(crate) fn spawn<T: Send + 'static>(
     let thread = std::thread::Builder::new().name(name).spawn(run);
     thread.map_err(|source| JobError::System { doing: "start a thread", source })
 }
+
+#[cfg(test)]
+mod tests {
+    use highwater_operators::decide::{Decide, Marker, Terms};
+    use highwater_operators::error::Cause;
+    use highwater_operators::memory::Memory;
+    use highwater_operators::topology::Topology;
+    use highwater_state::backend::memory::MemoryBackend;
+    use highwater_state::budget::TableBudget;
+    use highwater_state::{Backend, StoreId, layout, persist, redo};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::recovery::random;
+    use crate::step::unwatched;
+
+    const STATE: u128 = 7;
+
+    /// Says that the first epoch was decided.
+    struct Decided;
+
+    impl Decide for Decided {
+        fn describe(&self) -> String {
+            "a test".to_owned()
+        }
+
+        fn look(&self, terms: &Terms) -> Result<Option<Marker>, Cause> {
+            self.take_over(terms)
+        }
+
+        fn take_over(&self, _: &Terms) -> Result<Option<Marker>, Cause> {
+            Ok(Some(Marker { epoch: Epoch(1), state: STATE, instance: 1 }))
+        }
+
+        fn stage(&self, _: &Marker) -> Result<(), Cause> {
+            Ok(())
+        }
+
+        fn decide(&self, _: Epoch) -> Result<(), Cause> {
+            Ok(())
+        }
+
+        fn pass_over(&self, _: Epoch) {}
+    }
+
+    fn row(delta: &mut Delta, key: &[u8], value: &impl highwater_state::Persist) {
+        let mut bytes = Vec::new();
+        persist::encode("value", value, &mut bytes).expect("encodes");
+        delta.put(Family::Meta, key, &bytes);
+    }
+
+    /// The first epoch brings the names of all states. Where only its redo was written, the catalog must be read when
+    /// it has been applied: or a state that is new takes the number of one that is there.
+    #[test]
+    fn names_that_an_epoch_brings_which_is_rolled_forward_keep_their_numbers() {
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+        let (mut identity, mut first) = (Delta::default(), Delta::default());
+        row(&mut identity, layout::IDENTITY_KEY, &STATE);
+        backend.commit(&identity).expect("commits");
+        let catalog = Catalog::open(&*backend).expect("opens");
+        assert_eq!(catalog.store("kept", Family::Values, "u64").expect("is new"), StoreId(1));
+        catalog.take_changes(&mut first);
+        row(&mut first, layout::EPOCH_KEY, &Epoch(1));
+        redo::prepare(&*backend, Epoch(1), &first).expect("is kept");
+
+        let topology = Topology::new("test");
+        topology.source("numbers", Memory::source([1])).sink("out", Memory::sink());
+        let config = Config::default();
+        let parts = Parts {
+            graph: Arc::new(topology.finish().expect("a topology")),
+            backend,
+            decider: Some(Arc::new(Decided)),
+            shared: false,
+            terms: Terms { epoch_interval: config.epoch_interval, epoch_timeout: config.epoch_timeout },
+            budget: Arc::new(TableBudget::new(usize::MAX)),
+            config,
+            stop: Arc::default(),
+            watch: unwatched(),
+            random: random(),
+        };
+        let Ok(Recovered::Ready(ground)) = recover(&parts) else { panic!("an attempt can begin") };
+        assert_eq!(ground.found.committed, Epoch(1));
+        assert_eq!(ground.catalog.store("new", Family::Values, "u64").expect("is new"), StoreId(2));
+    }
+}

@@ -33,6 +33,8 @@ pub(super) enum Bug {
     NothingFenced,
     /// The marker is not part of the transaction.
     MarkerAtOnce,
+    /// An epoch in which no position moved is not kept.
+    EpochsOfTimersForgotten,
     /// A barrier overtakes the batches before it in a channel.
     BarrierOvertakes,
     /// Timers are not there after a restart.
@@ -75,6 +77,11 @@ pub(super) fn writes(bug: Option<Bug>, delta: &Delta, synced: bool) -> Option<Ve
             (only(delta, |family, change| !is_position(family, change)), synced),
             (only(delta, is_position), synced),
         ]),
+        Bug::EpochsOfTimersForgotten => {
+            let is_epoch = puts(delta, Family::Meta, layout::EPOCH_KEY).is_some();
+            let moved = delta.changes().any(|(family, change)| is_position(family, &change));
+            (is_epoch && !moved).then(Vec::new)
+        }
         Bug::AppliedBeforeTheDecision if keeps_redo => {
             let record: Vec<u8> =
                 delta.changes().flat_map(|(_, change)| piece_of(&change).to_vec()).collect();

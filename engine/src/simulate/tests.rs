@@ -49,6 +49,27 @@ fn files() -> Simulation {
     })
 }
 
+/// Windows that fire when the clock goes on and no record comes, into a sink that stages.
+fn in_files_by_time() -> Simulation {
+    Simulation::new(|world| {
+        let topology = Topology::new("clock");
+        let all_of_time = Duration::from_millis(1_000_000_000_000_000);
+        let keyed = topology
+            .source("visits", world.source([visits(0, 30)]))
+            .processing_time()
+            .key_by(|visit| visit.1);
+        let sums = keyed
+            .window(tumbling(Duration::from_millis(20)))
+            .aggregate("sums", |a| a.sum(|visit: &(i64, i64)| visit.0));
+        // When the clock met a record is chance; what there is in the end is not.
+        let all = sums.key_by(|sum| sum.key).window(tumbling(all_of_time).offset(all_of_time / 2));
+        all.aggregate("all", |a| a.sum(|sum: &Windowed<i64, i64>| sum.value))
+            .map(|all| (all.key, all.value))
+            .sink("out", world.sink("sums"));
+        topology
+    })
+}
+
 /// Counts per 100 ms, emitted by a timer.
 struct PerBucket {
     counts: Map<i64, i64>,
@@ -100,7 +121,7 @@ fn timers() -> Simulation {
 
 #[test]
 fn without_a_planted_bug_the_same_seeds_are_clean() {
-    for simulation in [counts(), files(), timers()] {
+    for simulation in [counts(), files(), timers(), in_files_by_time()] {
         assert_eq!(simulation.check_seeds(0..SEEDS_TRIED).expect("clean").runs(), SEEDS_TRIED);
     }
 }
@@ -157,6 +178,11 @@ fn brokers_that_fence_nobody_are_found() {
 #[test]
 fn a_marker_outside_of_the_transaction_is_found() {
     finds(Bug::MarkerAtOnce, counts());
+}
+
+#[test]
+fn epochs_of_timers_alone_that_are_forgotten_are_found() {
+    finds(Bug::EpochsOfTimersForgotten, in_files_by_time());
 }
 
 #[test]
@@ -217,6 +243,24 @@ fn a_marker_that_is_read_before_its_transaction_is_complete_is_found() {
 #[test]
 fn lost_records_that_nobody_misses_are_found() {
     finds(Bug::LostRecordsIgnored, counts());
+}
+
+/// Workers that read no split have reached the end of time; beside an idle one that said that nothing could be on time.
+#[test]
+fn what_comes_after_an_idle_time_joins_on_any_number_of_workers() {
+    let simulation = Simulation::new(|world| {
+        let topology = Topology::new("idle");
+        let (left, right) = topology
+            .source("visits", world.topic("visits", [visits(0, 80)]))
+            .event_time(at, Duration::from_millis(100))
+            .branch(|visit| visit.0 % 2 == 0);
+        let joined = left
+            .key_by(|visit| visit.1)
+            .join(right.key_by(|visit| visit.1), within(Duration::from_millis(200)));
+        joined.inner("joined").entries().sink("out", world.transactional_sink("joined"));
+        topology
+    });
+    simulation.idle_after(Duration::from_millis(50)).check_seeds(0..100).expect("clean");
 }
 
 #[test]
