@@ -29,6 +29,9 @@ struct Options {
     /// The Kafka topic; its records are JSON objects, see below
     #[arg(long, value_name = "NAME", requires = "brokers")]
     topic: Option<String>,
+    /// With Kafka: write the results to this topic, exactly once, in transactions of the name `clickstream`
+    #[arg(long, value_name = "NAME", requires_all = ["brokers", "state_dir"], conflicts_with = "output")]
+    output_topic: Option<String>,
     /// With Kafka: stop at what is the end of the topic now
     #[arg(long, requires = "brokers")]
     until_end: bool,
@@ -73,7 +76,8 @@ fn run(options: &Options) -> Result<(), Cause> {
     let live = Live::new();
     let window = tumbling(options.window);
 
-    let (hits, bad) = requests(&topology, options);
+    let kafka = options.brokers.as_ref().map(|brokers| Kafka::at(brokers).exactly_once("clickstream"));
+    let (hits, bad) = requests(&topology, kafka.as_ref(), options);
     let hits = hits.inspect(live.count()).event_time(Hit::at, options.run.lateness);
 
     // A window of all requests by address is what decides who is late, once for everything that is told.
@@ -100,7 +104,8 @@ fn run(options: &Options) -> Result<(), Cause> {
     if let Some(sessions) = sessions {
         outcomes = outcomes.merge(sessions);
     }
-    options.run.deliver(outcomes.untimed().merge(bad), &live);
+    let output = kafka.as_ref().zip(options.output_topic.as_deref());
+    options.run.deliver(outcomes.untimed().merge(bad), output, &live);
     Ok(options.run.run(topology, &live)?)
 }
 
@@ -115,11 +120,15 @@ fn sessions(hits: Stream<Hit>, gap: Duration, window: Duration) -> Stream<Outcom
 }
 
 /// The requests, and what is none.
-fn requests(topology: &Topology, options: &Options) -> (Stream<Hit, Untimed>, Stream<Outcome, Untimed>) {
-    if let (Some(brokers), Some(topic)) = (&options.brokers, &options.topic) {
-        let kafka = Kafka::at(brokers).group("clickstream").source(topic, HitJson);
-        let kafka = if options.until_end { kafka.until_end() } else { kafka };
-        let (hits, bad) = topology.try_source("kafka", kafka).or_dead_letter();
+fn requests(
+    topology: &Topology,
+    kafka: Option<&Kafka>,
+    options: &Options,
+) -> (Stream<Hit, Untimed>, Stream<Outcome, Untimed>) {
+    if let (Some(kafka), Some(topic)) = (kafka, &options.topic) {
+        let hits = kafka.source(topic, HitJson);
+        let hits = if options.until_end { hits.until_end() } else { hits };
+        let (hits, bad) = topology.try_source("kafka", hits).or_dead_letter();
         return (hits, bad.map(|bad| Outcome::bad(&bad.raw, bad.reason)));
     }
     if !options.input.is_empty() {

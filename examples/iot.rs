@@ -84,7 +84,7 @@ fn run(options: &Options) -> Result<(), Cause> {
         in_order.process("anomalies", |states| Anomalies { recent: states.list("recent") }).values();
 
     let outcomes = hourly.merge(anomalies).merge(alerts).merge(late.map(Outcome::late)).untimed().merge(bad);
-    options.run.deliver(outcomes, &live);
+    options.run.deliver(outcomes, None, &live);
     Ok(options.run.run(topology, &live)?)
 }
 

@@ -140,8 +140,8 @@ impl Kafka {
     /// What the guarantees rest on cannot be set to anything else; the source or sink then refuses to start with
     /// [`KafkaError::Setting`]. For a source: `enable.auto.commit`, `enable.auto.offset.store`,
     /// `auto.offset.reset`, `isolation.level`, `enable.partition.eof`; for a sink: `enable.idempotence`, `acks`,
-    /// `delivery.report.only.error`, `transactional.id`, `transaction.timeout.ms`; for both: `bootstrap.servers` and `group.id`, which have
-    /// methods. A setting that only consumers know is ignored by sinks, and the reverse.
+    /// `delivery.report.only.error`, `transactional.id`, `transaction.timeout.ms`; for both:
+    /// `bootstrap.servers` and `group.id`, which have methods. A setting that only consumers know is ignored by sinks, and the reverse.
     ///
     /// What is set here goes before what this module sets for reasons of size and habit:
     /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]),
@@ -176,7 +176,9 @@ impl Kafka {
     /// Brokers and settings are set before this is called. Costs one transaction of a few milliseconds an epoch; a
     /// record is visible at the end of its epoch.
     pub fn exactly_once(mut self, name: impl Into<String>) -> Self {
-        self.transactions = Some(Arc::new(Transactions::new(name.into())));
+        let name = name.into();
+        self.group.get_or_insert_with(|| name.clone());
+        self.transactions = Some(Arc::new(Transactions::new(name)));
         self
     }
 

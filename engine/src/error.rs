@@ -72,7 +72,8 @@ pub enum JobError {
     },
     /// The last run left an epoch that only its transactions can decide, and the topology has none any more.
     #[error(
-        "{epoch} was being committed when the last run ended, and only the transactions that it was part of can             tell whether it was; run the program once more with its former sinks"
+        "{epoch} was being committed when the last run ended, and only the transactions that it was part of can \
+            tell whether it was; run the program once more with its former sinks"
     )]
     InDoubt {
         /// What is in doubt.

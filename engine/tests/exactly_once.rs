@@ -156,7 +156,7 @@ fn instances_without_state_share_the_partitions_and_hand_them_over_at_the_end_of
     std::thread::sleep(Duration::from_millis(2500));
     let leaving = instances.remove(0);
     let since = Instant::now();
-    leaving.is_asked_to_stop();
+    leaving.stops_when_asked();
     println!("an instance left in {:?}", since.elapsed());
     run.writes_more_than(run.written());
     instances.push(run.start(None));

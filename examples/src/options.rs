@@ -52,16 +52,17 @@ impl RunOptions {
         }
     }
 
-    /// Ends a pipeline: what it tells is shown, and goes to the output if there is one.
+    /// Ends a pipeline: what it tells is shown, and goes to the topic, or to the output file, if there is one.
     #[track_caller]
-    pub fn deliver<T>(&self, results: Stream<T, Untimed>, live: &Live)
+    pub fn deliver<T>(&self, results: Stream<T, Untimed>, topic: Option<(&Kafka, &str)>, live: &Live)
     where
         T: Shown + Serialize + Send + 'static,
     {
         let results = results.inspect(live.show());
-        match &self.output {
-            Some(path) => results.sink("output", File::at(path).sink(Json::new())),
-            None => results.sink("output", Blackhole::new()),
+        match (topic, &self.output) {
+            (Some((kafka, topic)), _) => results.sink("output", kafka.sink(topic, Json::new())),
+            (None, Some(path)) => results.sink("output", File::at(path).sink(Json::new())),
+            (None, None) => results.sink("output", Blackhole::new()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where decided epochs are kept, as bytes.
 //!
-//! Invariant HW-2: a backend changes only by [`Backend::commit`] and [`Backend::apply`], atomically. It does not know types, operators
-//! or epochs; it knows rows, families and deltas.
+//! Invariant HW-2: a backend changes only by [`Backend::commit`] and [`Backend::apply`], atomically. It does not
+//! know types, operators or epochs; it knows rows, families and deltas.
 //!
 //! Every implementation is judged by `tests/backend_contract.rs` against an ordered map.
 

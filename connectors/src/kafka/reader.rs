@@ -177,7 +177,7 @@ impl<T: Send + 'static> Reader for KafkaReader<T> {
 
     /// Tells the group how far it is read, unless the transaction has.
     fn committed(&mut self, position: KafkaPosition) {
-        if self.partition.transactions.is_some() {
+        if self.partition.transactions.as_ref().is_some_and(|transactions| transactions.decides()) {
             return;
         }
         self.partition.client.commit(self.partition.number, position.next_offset);

@@ -36,7 +36,8 @@ enum Begin {
 
 /// The records of a topic. Made by [`Kafka::source`].
 ///
-/// Splits are `partition-0`, `partition-1` and so on; the job asks now and then for partitions that were added. Clones share one consumer, which is made at the first use: one connection per broker, and up to
+/// Splits are `partition-0`, `partition-1` and so on; the job asks now and then for partitions that were added. Clones
+/// share one consumer, which is made at the first use: one connection per broker, and up to
 /// [`PREFETCH_KIB`](super::PREFETCH_KIB) of memory per partition.
 ///
 /// What survives a restart is each partition's [`KafkaPosition`], in the job's epochs.

@@ -128,6 +128,11 @@ impl Transactions {
         locked(&self.positions).insert((topic.to_owned(), partition), next_offset);
     }
 
+    /// Whether anything is written in them; if not, positions are nobody's but the state directory's.
+    pub(super) fn decides(&self) -> bool {
+        !locked(&self.members).sinks.is_empty()
+    }
+
     pub(super) fn is_shared(&self) -> bool {
         self.shared.load(Ordering::Relaxed)
     }

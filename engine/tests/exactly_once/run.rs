@@ -86,7 +86,7 @@ impl<'a> Run<'a> {
 
     /// Lets the program die where it is told to; `false` if it never came there.
     pub fn dies_at(&self, failpoint: Failpoint) -> bool {
-        self.start(Some(failpoint)).is_killed(PATIENCE)
+        self.start(Some(failpoint)).ends_by_a_kill(PATIENCE)
     }
 
     /// Kills the program after a while; `false` if it had ended by then.
@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
         let mut running = self.start(None);
         std::thread::sleep(time);
         let _ = running.0.kill();
-        running.is_killed(PATIENCE)
+        running.ends_by_a_kill(PATIENCE)
     }
 
     /// Lets the program run to its end and compares what is visible with what the topology means.
@@ -160,17 +160,17 @@ impl Running {
     /// Kills the process.
     pub fn dies(self) {
         self.signal("-KILL");
-        assert!(self.is_killed(PATIENCE));
+        assert!(self.ends_by_a_kill(PATIENCE));
     }
 
     /// Asks the job to end in a committed epoch, and waits until it has.
-    pub fn is_asked_to_stop(self) {
+    pub fn stops_when_asked(self) {
         self.signal("-TERM");
         self.ends_well();
     }
 
     /// Waits for its end; whether it was killed. A program that fails by itself fails the test.
-    pub fn is_killed(mut self, patience: Duration) -> bool {
+    pub fn ends_by_a_kill(mut self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         let status = loop {
             if let Some(status) = self.0.try_wait().expect("it is our child") {
@@ -188,7 +188,7 @@ impl Running {
     }
 
     pub fn ends_well(self) {
-        assert!(!self.is_killed(PATIENCE), "somebody killed the program");
+        assert!(!self.ends_by_a_kill(PATIENCE), "somebody killed the program");
     }
 
     /// Waits for its end and says what it complained of.
