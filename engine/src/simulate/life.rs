@@ -168,9 +168,13 @@ impl Life {
     fn tick(&mut self) -> Dice {
         let outside = &mut *self.process.lock();
         outside.moves(self.process.number);
-        self.now += outside.dice.roll(4) as i64;
+        // Some moves a millisecond: a move of a worker takes microseconds, and what follows the clock would otherwise
+        // have nothing else to do.
+        self.now += i64::from(outside.dice.one_in(8));
         if outside.faults_left > 0 && outside.dice.one_in(2000) {
             outside.inject(Fault::ClockForward);
+            // Requests that are on their way have no answer in time.
+            outside.hurt(self.process.number);
             self.now += outside.dice.roll(LONGEST_JUMP) as i64;
         }
         outside.clock = outside.clock.max(Timestamp::from_millis(self.now));
@@ -305,7 +309,7 @@ fn roll_config(dice: &mut Dice, idle_after: Duration, workers_max: usize) -> Con
     };
     Config {
         workers: 1 + dice.roll(workers_max),
-        epoch_interval: Duration::from_millis(1 + dice.roll(300) as u64),
+        epoch_interval: Duration::from_millis(1 + dice.roll(25) as u64),
         // The clock jumps by hours.
         epoch_timeout: Duration::MAX,
         idle_after,

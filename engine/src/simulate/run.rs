@@ -16,8 +16,8 @@ use super::sources;
 use super::transactions;
 use crate::step::{Moment, Step};
 
-/// Moves after which a run that has not ended never will.
-const MOVES_MAX: u64 = 4_000_000;
+/// Moves after which a run that has not ended never will: a million, for topologies and inputs of a test's size.
+const MOVES_MAX: u64 = 1_000_000;
 
 /// How many processes may be alive and standing still at a time: few, so that those that are there get their turns.
 const ASLEEP_MAX: usize = 2;

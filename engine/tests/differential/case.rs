@@ -347,7 +347,8 @@ fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
             Stage::Keyed(keys, keyed) => kept.extend(legal_keyed(keys, keyed, &mut known)),
             Stage::Async { unordered } => {
                 known.ordered &= !unordered;
-                known.fresh &= !unordered;
+                // A record that waits here over a restart may go on on another worker than that of its split.
+                known.fresh = false;
                 kept.push(stage);
             }
             // A second one would give as many rows as the first, squared.

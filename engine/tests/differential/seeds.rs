@@ -19,8 +19,9 @@ const SEEDS: u64 = 300;
 /// From how many seeds on every fault must have been injected at least once.
 const SEEDS_FOR_ALL: u64 = 3_000;
 
-/// How many smaller cases are tried when one has failed.
+/// How many smaller cases are tried when one has failed, and for how long.
 const SMALLER_TRIED: usize = 400;
+const SMALLER_TRIED_FOR: Duration = Duration::from_secs(20);
 
 /// After so many failures no more seeds are run.
 const FAILURES_SHOWN: usize = 3;
@@ -49,7 +50,11 @@ fn simulated(case: &Case, seed: u64) -> Result<Checked, Failure> {
 /// The smallest case that fails with the seed, of those that are tried.
 fn smaller(seed: u64, failure: Failure) -> String {
     let (mut tree, mut smallest) = (tree(seed), (tree(seed).current(), failure));
+    let since = Instant::now();
     for _ in 0..SMALLER_TRIED {
+        if since.elapsed() > SMALLER_TRIED_FOR {
+            break;
+        }
         let case = tree.current();
         let went_on = match simulated(&case, seed) {
             Err(failure) => {
@@ -74,7 +79,7 @@ fn check(seed: u64) -> Result<Checked, String> {
 fn random_topologies_of_all_operators_survive_everything() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("HIGHWATER_SEED") {
-        check(seed).expect("clean");
+        check(seed).unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
     let (first, seeds, start) = (first_seed(), number("HIGHWATER_SEEDS").unwrap_or(SEEDS), Instant::now());
