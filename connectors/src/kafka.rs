@@ -1,15 +1,16 @@
 //! Kafka: topics as sources and sinks.
 //!
-//! A source reads each partition from an explicit offset that the engine keeps in its epochs; Kafka's own group
-//! offsets are written for monitoring tools, if a group is named, and never read. A sink writes with an idempotent
-//! producer and calls an epoch durable when the brokers have acknowledged its last record.
+//! A source reads each partition from an explicit offset that the engine keeps in its epochs. A sink writes with an
+//! idempotent producer and calls an epoch durable when the brokers have acknowledged its last record. With
+//! [`exactly_once`](Kafka::exactly_once) sinks write in transactions, and the group's offsets, which are part of them, say
+//! what was decided; without it they are written for monitoring tools only, if a group is named.
 //!
 //! Invariants: reading from a position delivers exactly what was delivered after it, or fails; a record that was
 //! taken is acknowledged by the end of [`stage`](highwater_operators::sink::Writer::stage), or that fails. Offsets
 //! have holes (aborted transactions, commit markers, compaction), so nothing here counts records.
 //!
-//! The sink is *at least once*: what a process wrote after its last committed epoch is written again by the next
-//! one. This module knows neither epochs' contents nor workers' threads, creates no topic, and does not notice a
+//! Without transactions a sink is *at least once*: what a process wrote after its last committed epoch is written again
+//! by the next one. This module knows neither epochs' contents nor workers' threads, creates no topic, and does not notice a
 //! topic that was deleted and made again under the same name unless the offsets give it away.
 //!
 //! ```no_run
@@ -85,6 +86,10 @@ mod limits {
     /// died and was not started again.
     pub const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(60);
 
+    /// How long a transaction may be open at most because an epoch may take as long: 15 minutes, what brokers allow
+    /// unless their `transaction.max.timeout.ms` says otherwise.
+    pub const TRANSACTION_TIMEOUT_MAX: Duration = Duration::from_secs(900);
+
     /// How many epoch intervals a transaction may stay open at least: 10. Brokers allow 15 minutes unless their
     /// `transaction.max.timeout.ms` says otherwise, so intervals up to 90 seconds.
     pub const TRANSACTION_INTERVALS: u32 = 10;
@@ -138,10 +143,10 @@ impl Kafka {
     /// replaces an earlier one. Values appear neither in `Debug` nor in errors.
     ///
     /// What the guarantees rest on cannot be set to anything else; the source or sink then refuses to start with
-    /// [`KafkaError::Setting`]. For a source: `enable.auto.commit`, `enable.auto.offset.store`,
-    /// `auto.offset.reset`, `isolation.level`, `enable.partition.eof`; for a sink: `enable.idempotence`, `acks`,
-    /// `delivery.report.only.error`, `transactional.id`, `transaction.timeout.ms`; for both:
-    /// `bootstrap.servers` and `group.id`, which have methods. A setting that only consumers know is ignored by sinks, and the reverse.
+    /// [`KafkaError::Setting`]. For a source: `enable.auto.commit`, `enable.auto.offset.store`, `auto.offset.reset`,
+    /// `isolation.level`, `enable.partition.eof`; for a sink: `enable.idempotence`, `acks`,
+    /// `delivery.report.only.error`, `transactional.id`, `transaction.timeout.ms`; for both: `bootstrap.servers` and
+    /// `group.id`, which have methods. A setting that only consumers know is ignored by sinks, and the reverse.
     ///
     /// What is set here goes before what this module sets for reasons of size and habit:
     /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]),
@@ -157,7 +162,9 @@ impl Kafka {
     /// positions are committed to it, for monitoring. Recovery never reads them, and a failed commit is logged
     /// and nothing else. Without a name nothing is committed.
     ///
-    /// Partitions are assigned by the engine: no other consumer may subscribe with this group.
+    /// Partitions are assigned by the engine: no other consumer may subscribe with this group. With
+    /// [`exactly_once`](Kafka::exactly_once) it is the group whose offsets the transactions commit, and its name is theirs
+    /// unless this is called first.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
         self
@@ -173,7 +180,9 @@ impl Kafka {
     /// started in place of another fences it. A program that keeps no state and runs without a directory may have
     /// any number of instances, which share the partitions of its topics.
     ///
-    /// Brokers and settings are set before this is called. Costs one transaction of a few milliseconds an epoch; a
+    /// One job at a time uses it. With access control the program needs to read its sinks' topics too, because the
+    /// group's offsets on them hold the marker, and to write with transactional ids that begin with the name. Brokers,
+    /// group and settings are the same for all clones. Costs one transaction of a few milliseconds an epoch; a
     /// record is visible at the end of its epoch.
     pub fn exactly_once(mut self, name: impl Into<String>) -> Self {
         let name = name.into();

@@ -39,9 +39,10 @@ use crate::worker::{self, News, Order};
 /// not let go of their thread.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many attempts may fail one after the other without an epoch in between before the job ends with the error of
-/// the last: 10, with the pauses below more than a minute, longer than a broker takes to restart.
-const FAILED_ATTEMPTS_MAX: u32 = 10;
+/// For how long attempts may fail one after the other, without an epoch in between, before the job ends with the error
+/// of the last: 15 minutes, longer than a cluster takes to restart, and than a transaction may stay open that somebody
+/// left behind.
+const FAILING_MAX: Duration = Duration::from_secs(900);
 
 /// The pause after the first failed attempt; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -105,7 +106,9 @@ pub(crate) fn recover(parts: &Parts) -> Result<Recovered, JobError> {
         return Ok(Recovered::Over(Outcome { committed: found.committed, end: End::Finished }));
     }
     recovery::warn_of_missing_splits(&parts.graph, &*parts.backend, &splits)?;
-    let catalog = Arc::new(Catalog::open(&*parts.backend)?);
+    // Behind the recovery: an epoch that is rolled forward may bring names.
+    let catalog = Catalog::with_migrations(Arc::clone(&parts.backend), parts.migrations.clone())?;
+    let catalog = Arc::new(catalog);
     Ok(Recovered::Ready(Ground { catalog, splits, found }))
 }
 
@@ -146,22 +149,23 @@ impl Ground {
     }
 }
 
-/// Runs an attempt that has begun, and all that have to follow it.
+/// Runs an attempt, if one has begun, and all that have to follow it.
 pub(crate) fn run_all(
     parts: &Arc<Parts>,
     requesting: &Requesting,
-    first: Attempt,
+    first: Option<Attempt>,
 ) -> Result<Outcome, JobError> {
     let outcome = run_each(parts, requesting, first);
-    if let Some(decider) = &parts.decider {
-        decider.leave();
-    }
+    parts.leave();
     outcome
 }
 
-fn run_each(parts: &Arc<Parts>, requesting: &Requesting, first: Attempt) -> Result<Outcome, JobError> {
+fn run_each(
+    parts: &Arc<Parts>,
+    requesting: &Requesting,
+    mut attempt: Option<Attempt>,
+) -> Result<Outcome, JobError> {
     let mut failures = Failures::default();
-    let mut attempt = Some(first);
     loop {
         let ended = match attempt.take() {
             Some(attempt) => attempt.run(),
@@ -182,11 +186,12 @@ fn run_each(parts: &Arc<Parts>, requesting: &Requesting, first: Attempt) -> Resu
     }
 }
 
-/// How often attempts have failed one after the other.
+/// Since when attempts have failed one after the other.
 #[derive(Default)]
 struct Failures {
     count: u32,
-    committed: Option<Vec<u8>>,
+    /// When the first of them failed, and how many epochs had ended by then.
+    since: Option<(Instant, u64)>,
 }
 
 impl Failures {
@@ -195,16 +200,20 @@ impl Failures {
         if !error.may_pass() {
             return Err(error);
         }
-        let committed = parts.backend.get(Family::Meta, highwater_state::layout::EPOCH_KEY)?;
-        if committed != self.committed {
-            (self.count, self.committed) = (0, committed);
-        }
-        self.count += 1;
-        if self.count >= FAILED_ATTEMPTS_MAX {
-            tracing::error!(attempts = self.count, "gives up: no epoch could be committed");
+        let ended = parts.ended.load(Ordering::Relaxed);
+        let since = match self.since {
+            Some((since, before)) if before == ended => since,
+            _ => {
+                (self.count, self.since) = (0, Some((Instant::now(), ended)));
+                Instant::now()
+            }
+        };
+        if since.elapsed() > FAILING_MAX {
+            tracing::error!(attempts = self.count, "gives up: no epoch has ended for {FAILING_MAX:?}");
             return Err(error);
         }
-        let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.saturating_pow(self.count - 1));
+        let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.saturating_pow(self.count));
+        self.count += 1;
         tracing::warn!(
             attempt = self.count,
             ?pause,
@@ -227,15 +236,22 @@ impl Attempt {
         let outcome = self.coordinator.run();
         self.watching.end();
         // The directory's lock is let go only when no worker reads the state any more. A worker that does not
-        // come back keeps it, and is left behind.
-        let patience = Instant::now() + PATIENCE;
-        let stuck = matches!(outcome, Err(JobError::Stuck { .. }));
+        // come back keeps it, and is left behind; nothing can be tried again beside it.
+        let patience = match &outcome {
+            Ok(_) => None,
+            Err(JobError::Stuck { .. }) => Some(PATIENCE),
+            Err(_) => Some(self.parts.terms.epoch_timeout),
+        };
+        let since = Instant::now();
+        let mut outcome = outcome;
         for thread in self.threads {
-            while stuck && !thread.is_finished() && Instant::now() < patience {
-                std::thread::sleep(Duration::from_millis(10));
+            while !thread.is_finished() && patience.is_some_and(|patience| since.elapsed() < patience) {
+                std::thread::sleep(Duration::from_millis(1));
             }
-            if !stuck || thread.is_finished() {
+            if patience.is_none() || thread.is_finished() {
                 let _ = thread.join();
+            } else if outcome.as_ref().is_err_and(JobError::may_pass) {
+                outcome = Err(JobError::Stuck { waited: since.elapsed() });
             }
         }
         let_go(&self.parts);
@@ -423,6 +439,8 @@ pub(crate) fn spawn<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use highwater_operators::decide::{Decide, Marker, Terms};
     use highwater_operators::error::Cause;
     use highwater_operators::memory::Memory;
@@ -432,6 +450,7 @@ mod tests {
     use highwater_state::{Backend, StoreId, layout, persist, redo};
 
     use super::*;
+    use crate::boundary::{Boundary, Plan};
     use crate::config::Config;
     use crate::recovery::random;
     use crate::step::unwatched;
@@ -483,7 +502,7 @@ mod tests {
         assert_eq!(catalog.store("kept", Family::Values, "u64").expect("is new"), StoreId(1));
         catalog.take_changes(&mut first);
         row(&mut first, layout::EPOCH_KEY, &Epoch(1));
-        redo::prepare(&*backend, Epoch(1), &first).expect("is kept");
+        redo::prepare(&*backend, Epoch(1), 1, &first).expect("is kept");
 
         let topology = Topology::new("test");
         topology.source("numbers", Memory::source([1])).sink("out", Memory::sink());
@@ -499,6 +518,9 @@ mod tests {
             stop: Arc::default(),
             watch: unwatched(),
             random: random(),
+            ended: AtomicU64::new(0),
+            migrations: Vec::new(),
+            boundary: Arc::new(Boundary::new("test", None, Plan::default())),
         };
         let Ok(Recovered::Ready(ground)) = recover(&parts) else { panic!("an attempt can begin") };
         assert_eq!(ground.found.committed, Epoch(1));

@@ -92,7 +92,8 @@ impl Committing {
         let backend = &*parts.backend;
         match (step, &parts.decider) {
             (Step::Prepare, _) => {
-                self.pieces = Some(redo::prepare(backend, self.marker.epoch, &self.delta)?);
+                self.pieces =
+                    Some(redo::prepare(backend, self.marker.epoch, self.marker.instance, &self.delta)?);
                 Ok(())
             }
             (Step::Stage, Some(decider)) => {

@@ -51,16 +51,21 @@ impl Default for Config {
     }
 }
 
+/// The longest interval that makes sense.
+const DAY: Duration = Duration::from_secs(86_400);
+
 impl Config {
     pub(crate) fn check(&self) -> Result<MemoryBudget, JobError> {
         if self.workers == 0 || self.workers > usize::from(KEY_GROUPS) {
             return Err(refused("workers", self.workers.to_string(), "1 to 128"));
         }
-        if self.epoch_interval < Duration::from_millis(10) {
-            return Err(refused("epoch_interval", format!("{:?}", self.epoch_interval), "at least 10 ms"));
+        if self.epoch_interval < Duration::from_millis(10) || self.epoch_interval > DAY {
+            let allowed = "at least 10 ms, and at most a day";
+            return Err(refused("epoch_interval", format!("{:?}", self.epoch_interval), allowed));
         }
-        if self.split_interval < Duration::from_millis(100) {
-            return Err(refused("split_interval", format!("{:?}", self.split_interval), "at least 100 ms"));
+        if self.split_interval < Duration::from_millis(100) || self.split_interval > DAY {
+            let allowed = "at least 100 ms, and at most a day";
+            return Err(refused("split_interval", format!("{:?}", self.split_interval), allowed));
         }
         if self.rate == Some(0) {
             return Err(refused("rate", "0".to_owned(), "at least one record a second"));

@@ -206,7 +206,7 @@ impl Coordinator {
         let interval = self.parts.terms.epoch_interval;
         Known {
             ending: self.course.ending.is_some(),
-            due: since >= interval,
+            due: since >= interval || self.parts.boundary.is_asked(),
             // Not at once again: rows are let go when the workers hear of the commit, not by the commit itself.
             short_of_memory: self.parts.budget.is_short() && since >= interval / 100,
             stopping: self.is_asked_to_stop() || self.is_to_be_divided(),
@@ -254,10 +254,13 @@ impl Coordinator {
         }
         self.course.committing = None;
         let Some(ended) = self.course.ending.take() else { return Ok(None) };
+        self.parts.ended.fetch_add(1, Ordering::Relaxed);
         watched(&self.parts.watch, Step::Tell, || {
             self.order(Order::Applied(ended.epoch));
             Ok::<(), JobError>(())
         })?;
+        let is_last = ended.last && ended.end != End::Divided;
+        self.parts.boundary.passed(&*self.parts.backend, &self.catalog, is_last)?;
         Ok(ended.last.then_some(Outcome { committed: self.marker.epoch, end: ended.end }))
     }
 

@@ -1,5 +1,6 @@
 //! Why a job cannot start, or has ended before its input did.
 
+use highwater_connectors::kafka::KafkaError;
 use highwater_operators::error::{Cause, Place, RunError, TopologyError, TryAgain};
 use highwater_state::{Epoch, StateError};
 use thiserror::Error;
@@ -36,6 +37,17 @@ pub enum JobError {
         /// What it may be.
         allowed: &'static str,
     },
+    /// A setting makes sense only with state on disk.
+    #[error("{setting} needs a state directory; name one with `Job::state`")]
+    NoState {
+        /// The setting, by the method that sets it.
+        setting: &'static str,
+    },
+    /// A savepoint was asked for, and the job ended before it was made.
+    #[error(
+        "no savepoint was made, because the job has ended; `Job::savepoint_on_stop` makes one at the end"
+    )]
+    NotRunning,
     /// The state directory cannot be used, or a commit failed.
     #[error(transparent)]
     State(#[from] StateError),
@@ -45,7 +57,7 @@ pub enum JobError {
     Run(#[from] RunError),
     /// What decides epochs failed. Nothing is lost: what was decided is applied at the next start, what was not is done
     /// again.
-    #[error("{decider}: {cause}; nothing is lost: a restart continues from the last committed epoch")]
+    #[error("{decider}: {cause}")]
     Undecided {
         /// Who decides.
         decider: String,
@@ -62,7 +74,8 @@ pub enum JobError {
     },
     /// Exactly once needs a place to keep what the decider does not.
     #[error(
-        "{place} keeps state or positions that {decider} do not: give the job a state directory with `Job::state`"
+        "{place} has state, positions or results of which {decider} know nothing: give the job a state directory \
+            with `Job::state`"
     )]
     NeedsState {
         /// Who decides.
@@ -112,6 +125,12 @@ impl JobError {
     /// Whether doing the epoch again from the last committed one may help.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
+            // Who reads without the transactions in which others write does not know that it may be tried again.
+            JobError::Run(RunError::Source { cause, .. })
+                if matches!(cause.downcast_ref(), Some(KafkaError::Unreachable { .. })) =>
+            {
+                true
+            }
             JobError::Run(error) => error.may_pass(),
             JobError::Undecided { cause, .. } => cause.is::<TryAgain>(),
             _ => false,

@@ -1,8 +1,10 @@
 //! A job: a topology, how it is to run, and its life from start to end.
 
+mod change;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use highwater_state::backend::memory::MemoryBackend;
 use highwater_state::backend::rocksdb::RocksDbBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
 
+use self::change::Change;
 use crate::attempt::{self, Begun, PATIENCE};
+use crate::boundary::Boundary;
 use crate::config::Config;
 use crate::coordinator::{End, Outcome};
 use crate::error::JobError;
@@ -49,13 +53,15 @@ use crate::step::{Moment, Step, Watch, unwatched};
 pub struct Job {
     graph: Result<Graph, Vec<TopologyError>>,
     config: Config,
+    change: Change,
     watch: Watch,
 }
 
 impl Job {
     /// A job of one worker that keeps its state in memory.
     pub fn new(topology: Topology) -> Job {
-        Job { graph: topology.finish(), config: Config::default(), watch: unwatched() }
+        let (graph, config) = (topology.finish(), Config::default());
+        Job { graph, config, change: Change::default(), watch: unwatched() }
     }
 
     /// How many threads run the topology, 1 to 128; 1 unless said. Results do not depend on it, and it may
@@ -143,11 +149,12 @@ impl Job {
     /// # Errors
     /// What can be seen to be wrong at once: the topology, a setting, the state directory, a sink that cannot be
     /// recovered, a source whose splits cannot be listed. Everything else comes from [`RunningJob::wait`].
-    pub fn start(self) -> Result<RunningJob, JobError> {
+    pub fn start(mut self) -> Result<RunningJob, JobError> {
         let graph = Arc::new(self.graph.map_err(JobError::Topology)?);
         let memory = self.config.check()?;
         let stop = Arc::new(AtomicBool::new(false));
         let shared = is_shared(&graph, &self.config)?;
+        let boundary = self.change.begin(&self.config, graph.name())?;
         let (backend, budget) = open_state(&self.config, &memory)?;
         let parts = Arc::new(Parts {
             graph: Arc::clone(&graph),
@@ -163,20 +170,29 @@ impl Job {
             stop: Arc::clone(&stop),
             watch: self.watch,
             random: recovery::random(),
+            ended: AtomicU64::new(0),
+            migrations: self.change.into_migrations(),
+            boundary: Arc::clone(&boundary),
         });
         let requesting = Requesting::start(&graph, parts.config.workers)?;
-        let attempt = match attempt::begin(&parts, &requesting)? {
-            Begun::Running(attempt) => attempt,
-            Begun::Over(outcome) => {
-                return Ok(RunningJob { graph, stop, coordinator: None, outcome: Some(outcome) });
-            }
+        // Who shares the input may have to wait for a share of it, and must be able to be stopped meanwhile.
+        let attempt = match shared {
+            true => None,
+            false => match attempt::begin(&parts, &requesting).inspect_err(|_| parts.leave())? {
+                Begun::Running(attempt) => Some(attempt),
+                Begun::Over(outcome) => {
+                    parts.leave();
+                    let outcome = Some(outcome);
+                    return Ok(RunningJob { graph, stop, boundary, coordinator: None, outcome });
+                }
+            },
         };
         let coordinator = attempt::spawn("coordinator".to_owned(), move || {
             let outcome = attempt::run_all(&parts, &requesting, attempt);
             requesting.end(PATIENCE);
             outcome
         })?;
-        Ok(RunningJob { graph, stop, coordinator: Some(coordinator), outcome: None })
+        Ok(RunningJob { graph, stop, boundary, coordinator: Some(coordinator), outcome: None })
     }
 }
 
@@ -184,6 +200,7 @@ impl Job {
 pub struct RunningJob {
     graph: Arc<Graph>,
     stop: Arc<AtomicBool>,
+    boundary: Arc<Boundary>,
     coordinator: Option<JoinHandle<Result<Outcome, JobError>>>,
     outcome: Option<Outcome>,
 }
@@ -217,7 +234,10 @@ impl RunningJob {
             },
         };
         let epoch = outcome.committed;
-        Ok(Report { epoch, finished: outcome.end == End::Finished, nodes: NodeReport::of(&self.graph) })
+        let finished = outcome.end == End::Finished;
+        let (orphans, savepoint) = (self.boundary.orphans(), self.boundary.last_savepoint());
+        let nodes = NodeReport::of(&self.graph);
+        Ok(Report { epoch, finished, nodes, orphans, savepoint })
     }
 }
 

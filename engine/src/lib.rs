@@ -7,6 +7,7 @@
 //! The engine has no type parameter: types end at the edges of [`operators`], and here a batch is a box.
 
 mod attempt;
+mod boundary;
 mod channels;
 mod commit;
 mod config;

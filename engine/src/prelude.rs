@@ -29,7 +29,7 @@ pub use highwater_operators::window::{
     AssignWindows, CountWindows, Session, Sliding, Timing, Tumbling, Windowed, WindowedStream, Windows,
     records, session, sliding, tumbling,
 };
-pub use highwater_state::{TimeRange, Timestamp};
+pub use highwater_state::{Savepoint, StateReader, TimeRange, Timestamp};
 
 pub use crate::error::JobError;
 pub use crate::job::{Job, RunningJob};

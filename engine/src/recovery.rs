@@ -42,6 +42,14 @@ pub(crate) struct Found {
 /// deletes them by name; a range delete per epoch would pile up in RocksDB.
 pub(crate) type Receipts = BTreeSet<Vec<u8>>;
 
+/// An epoch that was prepared and neither applied nor dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prepared {
+    pub(crate) epoch: Epoch,
+    /// Who prepared it.
+    pub(crate) instance: u64,
+}
+
 /// What to do with what was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -82,7 +90,8 @@ pub enum Mismatch {
     /// The state is newer than the decider's marker.
     #[error(
         "its last transaction is {decided}, but the state directory is at {applied}: this is not the cluster that the \
-            state was computed with, or the cluster has lost committed transactions"
+            state was computed with, its sinks wrote to other topics in between, or the cluster has lost committed \
+            transactions"
     )]
     Ahead {
         /// What the state holds.
@@ -93,8 +102,9 @@ pub enum Mismatch {
     /// An epoch is in doubt, and the decider does not know any more.
     #[error(
         "{prepared} was being committed when the last run ended, and the transactions' marker is gone: the group's \
-            offsets have expired or were deleted, so nobody can tell whether that epoch was written; the state \
-            directory is unharmed at {applied}"
+            offsets have expired or were deleted, or the sinks write to other topics now, so nobody can tell whether \
+            that epoch was written; the state directory is unharmed at {applied}: start from a savepoint of it under \
+            another name of the transactions"
     )]
     Forgotten {
         /// What the state holds.
@@ -108,12 +118,12 @@ pub enum Mismatch {
 pub(crate) fn judge(
     state: u128,
     applied: Epoch,
-    prepared: Option<Epoch>,
+    prepared: Option<Prepared>,
     marker: Option<Marker>,
 ) -> Result<Verdict, Mismatch> {
     let Some(marker) = marker else {
         return match prepared {
-            Some(prepared) => Err(Mismatch::Forgotten { applied, prepared }),
+            Some(Prepared { epoch, .. }) => Err(Mismatch::Forgotten { applied, prepared: epoch }),
             None => Ok(Verdict::GoOn),
         };
     };
@@ -124,7 +134,9 @@ pub(crate) fn judge(
     if decided == applied {
         return Ok(if prepared.is_some() { Verdict::Drop } else { Verdict::GoOn });
     }
-    if Some(decided) == prepared && decided > applied {
+    // The same epoch of another instance is that of a copy of this state, which went on elsewhere.
+    let own = Prepared { epoch: decided, instance: marker.instance };
+    if prepared == Some(own) && decided > applied {
         return Ok(Verdict::RollForward);
     }
     Err(if decided > applied {
@@ -178,7 +190,7 @@ fn take_over(parts: &Parts, decider: &dyn Decide) -> Result<Marker, JobError> {
     let state = identity(backend, &parts.random)?;
     let applied = applied_epoch(backend)?;
     let redo = redo::read(backend)?;
-    let prepared = redo.as_ref().map(|redo| redo.epoch);
+    let prepared = redo.as_ref().map(|redo| Prepared { epoch: redo.epoch, instance: redo.instance });
     let judged = |marker| {
         let decider = decider.describe();
         judge(state, applied, prepared, marker).map_err(|mismatch| JobError::Mismatch { decider, mismatch })
@@ -314,7 +326,8 @@ mod tests {
 
     fn judged(applied: u64, prepared: Option<u64>, decided: Option<u64>) -> Result<Verdict, Mismatch> {
         let marker = decided.map(|epoch| Marker { epoch: Epoch(epoch), state: STATE, instance: 1 });
-        judge(STATE, Epoch(applied), prepared.map(Epoch), marker)
+        let prepared = prepared.map(|epoch| Prepared { epoch: Epoch(epoch), instance: 1 });
+        judge(STATE, Epoch(applied), prepared, marker)
     }
 
     #[test]
@@ -338,8 +351,13 @@ mod tests {
         assert_eq!(judged(5, None, Some(4)), Err(Mismatch::Ahead { applied: five, decided: four }));
         assert_eq!(judged(4, Some(5), None), Err(Mismatch::Forgotten { applied: four, prepared: five }));
         let marker = Marker { epoch: five, state: STATE + 1, instance: 1 };
-        let other = judge(STATE, four, Some(five), Some(marker));
+        let prepared = Some(Prepared { epoch: five, instance: 1 });
+        let other = judge(STATE, four, prepared, Some(marker));
         assert_eq!(other, Err(Mismatch::OtherState { epoch: five }));
+        // A copy of the state went on, and decided its own fifth epoch.
+        let marker = Marker { epoch: five, state: STATE, instance: 2 };
+        let copied = judge(STATE, four, prepared, Some(marker));
+        assert_eq!(copied, Err(Mismatch::Behind { applied: four, decided: five }));
     }
 
     #[test]

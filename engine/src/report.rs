@@ -1,5 +1,6 @@
 //! What a job says of itself: how it ended, and what its operators counted (HW-6).
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use highwater_operators::graph::Graph;
@@ -15,6 +16,11 @@ pub struct Report {
     pub finished: bool,
     /// What each operator counted in this run, over all workers.
     pub nodes: Vec<NodeReport>,
+    /// The states that are kept for operators which the topology does not have any more; see
+    /// [`RunningJob::orphans`](crate::job::RunningJob::orphans).
+    pub orphans: Vec<String>,
+    /// The savepoint that was made at the end; see [`Job::savepoint_on_stop`](crate::job::Job::savepoint_on_stop).
+    pub savepoint: Option<PathBuf>,
 }
 
 /// What one operator counted, over all workers, since the job was started.

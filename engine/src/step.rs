@@ -42,7 +42,7 @@ pub enum Step {
 
 impl Step {
     /// All of them, in the order in which they come.
-    pub const ALL: [Step; 13] = [
+    pub const ALL: &'static [Step] = &[
         Step::TakeOver,
         Step::Settle,
         Step::Announce,

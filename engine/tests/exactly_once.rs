@@ -48,7 +48,7 @@ fn child() {
 fn a_death_at_every_step_before_and_after_it_loses_and_repeats_nothing() {
     let Some(broker) = broker() else { return };
     let (mut deaths, mut at_start) = (0, 0);
-    for step in Step::ALL {
+    for &step in Step::ALL {
         // With Kafka on the sink side nothing is written without a decision.
         if step == Step::Write {
             continue;
@@ -172,12 +172,22 @@ fn what_the_brokers_end_because_it_takes_too_long_is_done_again() {
     let sleeper = asleep.start(None);
     let shared = Run::sharing(&broker, "killed");
     let victim = shared.start(None);
+    let paused = Run::sharing(&broker, "paused");
+    let (dozing, awake) = (paused.start(None), paused.start(None));
     asleep.writes_more_than(0);
     shared.writes_more_than(0);
+    paused.writes_more_than(0);
     let heir = shared.start(None);
+    dozing.stops();
     sleeper.stops();
     victim.dies();
-    std::thread::sleep(TRANSACTION_TIMEOUT_MIN + Duration::from_secs(15));
+    // The group gives up a member after six seconds, here, and the brokers a transaction after a minute.
+    std::thread::sleep(Duration::from_secs(15));
+    dozing.goes_on();
+    dozing.ends_well();
+    awake.ends_well();
+    paused.is_right();
+    std::thread::sleep(TRANSACTION_TIMEOUT_MIN);
     sleeper.goes_on();
     sleeper.ends_well();
     asleep.is_right();

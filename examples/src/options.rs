@@ -22,6 +22,14 @@ pub struct RunOptions {
     /// state is in memory and every start begins anew
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Begin with this savepoint, in a --state-dir that has no state yet; the output must be another file, if it holds
+    /// more than the savepoint knows of
+    #[arg(long, value_name = "DIR", requires = "state_dir")]
+    pub from_savepoint: Option<PathBuf>,
+    /// When the program ends or is stopped, keep a savepoint in `savepoints` in the --state-dir, called NAME and the
+    /// number of its epoch
+    #[arg(long, value_name = "NAME", requires = "state_dir")]
+    pub savepoint_on_stop: Option<String>,
     /// How many threads work; the results do not depend on it
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub workers: usize,
@@ -78,9 +86,22 @@ impl RunOptions {
         if let Some(rate) = self.rate {
             job = job.rate(rate);
         }
+        if let Some(savepoint) = &self.from_savepoint {
+            job = job.from_savepoint(savepoint);
+        }
+        if let Some(name) = &self.savepoint_on_stop {
+            job = job.savepoint_on_stop(name);
+        }
         let report = live.watch(|| job.run())?;
         tracing::info!(epoch = report.epoch.0, finished = report.finished, "the job has ended");
-        if !report.finished && self.state_dir.is_some() {
+        if let Some(savepoint) = &report.savepoint {
+            eprintln!("The savepoint is {}", savepoint.display());
+        }
+        if !report.finished && self.from_savepoint.is_some() {
+            eprintln!(
+                "Stopped before the end of the input; the same command without --from-savepoint goes on from here."
+            );
+        } else if !report.finished && self.state_dir.is_some() {
             eprintln!("Stopped before the end of the input; the same command goes on from here.");
         } else if !report.finished {
             eprintln!("Stopped before the end of the input; without --state-dir the next start begins anew.");

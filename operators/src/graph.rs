@@ -10,6 +10,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use highwater_state::id::is_name;
+
 use crate::decide::{Decide, is_same};
 use crate::error::{Place, TopologyError};
 use crate::opening::{NodeOpening, OpenError};
@@ -126,12 +128,12 @@ impl Graph {
         nodes.map(|node| &node.place).find(|place| place.name.is_some())
     }
 
-    /// The first source whose positions the decider does not keep.
+    /// The first source whose positions, or sink whose results, the decider does not keep.
     pub fn first_beside_the_decider(&self) -> Option<&Place> {
-        let mut sources = self.nodes.iter().filter(|node| node.source.is_some());
+        let mut ends = self.nodes.iter().filter(|node| node.source.is_some() || node.sink.is_some());
         let decider = self.decider()?;
         let beside = |node: &&Node| !node.decider.as_ref().is_some_and(|own| is_same(own, decider));
-        sources.find(beside).map(|node| &node.place)
+        ends.find(beside).map(|node| &node.place)
     }
 
     /// The faults of the plan that can be seen before it runs.
@@ -274,10 +276,4 @@ impl Graph {
     fn ends_splits(&self, node: usize) -> bool {
         self.nodes[node].origin || self.nodes[node].place.verb == "event_time"
     }
-}
-
-/// Names become parts of rows on disk, of paths and of metrics.
-fn is_name(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=200).contains(&name.len()) && name.chars().all(good) && name != "." && name != ".."
 }

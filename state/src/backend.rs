@@ -9,9 +9,10 @@ pub mod memory;
 pub mod rocksdb;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use crate::delta::{Delta, Family};
-use crate::error::Result;
+use crate::error::{Result, StateError};
 
 /// Called for every row of a scan; [`ControlFlow::Break`] ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -39,5 +40,12 @@ pub trait Backend: Send + Sync + 'static {
     /// applied after it; a kill of the process does not. For what [`redo`](crate::redo) can repeat.
     fn apply(&self, delta: &Delta) -> Result<()> {
         self.commit(delta)
+    }
+
+    /// Makes a copy of all that is committed in a directory that is not there yet; see
+    /// [`savepoint`](crate::savepoint). Refused where there is no disk.
+    fn checkpoint(&self, directory: &Path) -> Result<()> {
+        let _ = directory;
+        Err(StateError::NoCheckpoint)
     }
 }

@@ -1,14 +1,18 @@
 //! Which name has which number on disk.
 //!
-//! A user names a state; its rows are filed under a [`StoreId`]. The catalog keeps the pair, with the family
-//! and the shape of the type, in rows `catalog/<name>` of the family `meta`. Invariants: a name keeps its
-//! number for as long as the directory exists, also when the program no longer has it; a number never gets a
-//! second name; and, HW-9, a name is refused if it is asked for as another type than it was kept as. It does not know
-//! what a name may look like, and it writes nothing itself: its rows travel in the next epoch's delta.
+//! A user names a state; its rows are filed under a [`StoreId`]. The catalog keeps the pair, with the family and the
+//! shape of the type, in rows `catalog/<name>` of the family `meta`, and in the row `used` which names the program
+//! that ran last had. Invariants: a name keeps its number, also when the program no longer has it, until it is
+//! dropped or its rows are migrated to another; a number never gets a second name; and, HW-9, a name that is asked
+//! for as another type than it was kept as is [migrated](crate::migration) or refused. It does not know what a name
+//! may look like. Its rows travel in the next epoch's delta; only migrations and drops commit by themselves.
 
-use std::collections::BTreeMap;
+mod orphans;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +21,13 @@ use crate::delta::{Delta, Family};
 use crate::error::{Result, StateError};
 use crate::id::StoreId;
 use crate::layout::after_prefix;
+use crate::migration::{self, Migration, Move};
 use crate::persist::{decode, encode};
 
+pub use orphans::drop_orphans;
+
 const PREFIX: &[u8] = b"catalog/";
+const USED_KEY: &[u8] = b"used";
 /// The last number: the one above would make prefixes of 0xff bytes, behind which no key lies.
 const LAST: u16 = u16::MAX - 1;
 
@@ -29,6 +37,14 @@ struct Row {
     number: u16,
     family: String,
     shape: String,
+}
+
+/// The row `used`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Used {
+    /// The last number that was given to a name, also if that is gone.
+    last: u16,
+    names: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -51,12 +67,31 @@ struct Inner {
     registered: Vec<Registered>,
     /// How many of `registered`, from the front, have been taken.
     taken: usize,
+    /// What the row `used` says, or will with the next epoch; `None` if there is none.
+    used: Option<Used>,
+    /// The names that this program has asked for.
+    asked: BTreeSet<String>,
+    migrated: Vec<String>,
+}
+
+/// The migrations that a program declares, and where they are to be run.
+#[derive(Default)]
+struct Migrations {
+    declared: Vec<Migration>,
+    backend: Option<Arc<dyn Backend>>,
+}
+
+impl fmt::Debug for Migrations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.declared.fmt(f)
+    }
 }
 
 /// The names of all states in a directory; shared by the workers.
 #[derive(Debug, Default)]
 pub struct Catalog {
     inner: Mutex<Inner>,
+    migrations: Migrations,
 }
 
 impl Catalog {
@@ -87,7 +122,24 @@ impl Catalog {
             inner.last = inner.last.max(row.number);
             inner.entries.insert(name, Entry { id: StoreId(row.number), family, shape: row.shape });
         }
-        Ok(Catalog { inner: Mutex::new(inner) })
+        if let Some(row) = backend.get(Family::Meta, USED_KEY)? {
+            let used: Used = decode("used", &row)?;
+            inner.last = inner.last.max(used.last);
+            inner.used = Some(used);
+        }
+        Ok(Catalog { inner: Mutex::new(inner), migrations: Migrations::default() })
+    }
+
+    /// Reads the catalog for a program that declares these migrations. Each is run when its state is asked for, if
+    /// that was kept as the old type; see [`migration`](crate::migration). Deletes what an earlier one that was
+    /// interrupted left.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn with_migrations(backend: Arc<dyn Backend>, declared: Vec<Migration>) -> Result<Catalog> {
+        migration::sweep(&*backend)?;
+        let catalog = Catalog::open(&*backend)?;
+        Ok(Catalog { migrations: Migrations { declared, backend: Some(backend) }, ..catalog })
     }
 
     /// The number of the state with this name, which gets the next free one if it has none.
@@ -96,37 +148,57 @@ impl Catalog {
     /// [`take_changes`](Self::take_changes) is committed, which must not be later than the first row filed under
     /// the number.
     ///
+    /// If it was kept as another shape from which the declared migrations lead to this one, they are run first: that
+    /// takes as long as all rows of the state take to be read and written.
+    ///
     /// # Errors
     /// [`StateError::Shape`] if the name was kept, or asked for before, as another shape or in another family;
-    /// [`StateError::Limit`] if all 65 534 numbers are taken.
+    /// [`StateError::Migration`] if its migrations do not lead to this shape; [`StateError::Limit`] if all 65 534
+    /// numbers are taken; what the backend reports, if it is migrated.
     pub fn store(&self, name: &str, family: Family, shape: &str) -> Result<StoreId> {
         let mut inner = self.lock();
-        if let Some(entry) = inner.entries.get(name) {
-            return entry.check(name, family, shape);
-        }
-        if inner.last >= LAST {
-            return Err(StateError::Limit {
-                what: "the number of names ever used in the state directory",
-                found: u64::from(inner.last) + 1,
-                limit: u64::from(LAST),
-                advice: "start with a new state directory",
-            });
-        }
-        let number = inner.last + 1;
-        let mut row = Vec::new();
-        encode(
-            "value",
-            &Row { number, family: family.name().to_owned(), shape: shape.to_owned() },
-            &mut row,
-        )?;
-        inner.last = number;
-        inner.registered.push(Registered { key: [PREFIX, name.as_bytes()].concat(), row });
-        let id = StoreId(number);
-        inner.entries.insert(name.to_owned(), Entry { id, family, shape: shape.to_owned() });
+        let id = match inner.entries.get(name) {
+            None => inner.register(name, family, shape)?,
+            Some(entry) => match entry.check(name, family, shape) {
+                Err(refused) if entry.family == family && !inner.asked.contains(name) => {
+                    self.migrate(&mut inner, name, shape).unwrap_or(Err(refused))?
+                }
+                checked => checked?,
+            },
+        };
+        inner.asked.insert(name.to_owned());
         Ok(id)
     }
 
-    /// Puts the rows of names that are new since the last call; they survive a restart once `into` is committed.
+    /// `None` if no migration is declared for the state.
+    fn migrate(&self, inner: &mut Inner, name: &str, shape: &str) -> Option<Result<StoreId>> {
+        let backend = self.migrations.backend.as_ref()?;
+        let entry = inner.entries.get(name)?;
+        let (from, family) = (entry.id, entry.family);
+        let path = match migration::path(&self.migrations.declared, name, &entry.shape, shape)? {
+            Ok(path) => path,
+            Err(error) => return Some(Err(error)),
+        };
+        let migrated = inner.number(family, shape).and_then(|(to, row)| {
+            let key = [PREFIX, name.as_bytes()].concat();
+            path.run(&**backend, &Move { name, family, from, to, catalog: (&key, &row) })?;
+            Ok(to)
+        });
+        if let Ok(id) = migrated {
+            inner.entries.insert(name.to_owned(), Entry { id, family, shape: shape.to_owned() });
+            inner.migrated.push(name.to_owned());
+        }
+        Some(migrated)
+    }
+
+    /// The states that were migrated since the catalog was opened.
+    pub fn migrated(&self) -> Vec<String> {
+        self.lock().migrated.clone()
+    }
+
+    /// Puts the rows of names that are new since the last call, and which names the program has, if it has others
+    /// than the one before; they survive a restart once `into` is committed. To be called when every operator has
+    /// asked.
     ///
     /// If `into` is dropped instead and the job goes on, call [`offer_again`](Self::offer_again).
     pub fn take_changes(&self, into: &mut Delta) {
@@ -135,13 +207,25 @@ impl Catalog {
             into.put(Family::Meta, &registered.key, &registered.row);
         }
         inner.taken = inner.registered.len();
+        let used = Used { last: inner.last, names: inner.asked.clone() };
+        if inner.used.as_ref() != Some(&used) && !(inner.used.is_none() && used == Used::default()) {
+            into.put(Family::Meta, USED_KEY, &used.row());
+            inner.used = Some(used);
+        }
     }
 
     /// Lets the next [`take_changes`](Self::take_changes) put every row that is new since the catalog was
     /// opened: for an epoch that was not committed. Rows that are on disk already are put a second time, which
     /// changes nothing.
     pub fn offer_again(&self) {
-        self.lock().taken = 0;
+        let mut inner = self.lock();
+        inner.taken = 0;
+        inner.used = None;
+    }
+
+    /// The number, the family and the shape of a name, if it is there; that is no asking for it.
+    pub fn find(&self, name: &str) -> Option<(StoreId, Family, String)> {
+        self.lock().entries.get(name).map(|entry| (entry.id, entry.family, entry.shape.clone()))
     }
 
     /// Every name with its family and shape, in the order of names; also those the program no longer has.
@@ -152,6 +236,44 @@ impl Catalog {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The next free number, and the catalog's row for a name that gets it.
+    fn number(&mut self, family: Family, shape: &str) -> Result<(StoreId, Vec<u8>)> {
+        if self.last >= LAST {
+            return Err(StateError::Limit {
+                what: "the number of names ever used in the state directory",
+                found: u64::from(self.last) + 1,
+                limit: u64::from(LAST),
+                advice: "start with a new state directory",
+            });
+        }
+        let number = self.last + 1;
+        let mut row = Vec::new();
+        encode(
+            "value",
+            &Row { number, family: family.name().to_owned(), shape: shape.to_owned() },
+            &mut row,
+        )?;
+        self.last = number;
+        Ok((StoreId(number), row))
+    }
+
+    fn register(&mut self, name: &str, family: Family, shape: &str) -> Result<StoreId> {
+        let (id, row) = self.number(family, shape)?;
+        self.registered.push(Registered { key: [PREFIX, name.as_bytes()].concat(), row });
+        self.entries.insert(name.to_owned(), Entry { id, family, shape: shape.to_owned() });
+        Ok(id)
+    }
+}
+
+impl Used {
+    fn row(&self) -> Vec<u8> {
+        let mut row = Vec::new();
+        encode("value", self, &mut row).expect("names and a number can be encoded");
+        row
     }
 }
 
@@ -192,14 +314,14 @@ mod tests {
         let pages = catalog.store("pages", Family::Windows, "u64").expect("is new");
         assert_ne!(views, pages);
         assert_eq!(catalog.store("views", Family::Values, "u64").expect("same"), views);
-        assert_eq!((commit(&catalog, &backend), commit(&catalog, &backend)), (2, 0));
+        assert_eq!((commit(&catalog, &backend), commit(&catalog, &backend)), (3, 0), "and the row `used`");
 
         // The program dropped `pages` and has a new state: it must not get the rows of the dropped one.
         let catalog = Catalog::open(&backend).expect("opens");
         let users = catalog.store("users", Family::Windows, "u64").expect("is new");
         assert!(users != views && users != pages);
         assert_eq!(catalog.store("pages", Family::Windows, "u64").expect("kept"), pages);
-        assert_eq!(commit(&catalog, &backend), 1);
+        assert_eq!(commit(&catalog, &backend), 2);
         let names: Vec<_> = catalog.names().into_iter().map(|(name, ..)| name).collect();
         assert_eq!(names, ["pages", "users", "views"]);
     }
@@ -226,7 +348,7 @@ mod tests {
         catalog.store("views", Family::Values, "u64").expect("is new");
         catalog.take_changes(&mut Delta::default());
         catalog.offer_again();
-        assert_eq!(commit(&catalog, &backend), 1);
+        assert_eq!(commit(&catalog, &backend), 2);
         assert_eq!(Catalog::open(&backend).expect("opens").names().len(), 1);
     }
 

@@ -43,8 +43,8 @@ pub enum StateError {
     },
     /// HW-9: a named state was kept as another type than the program now asks for.
     #[error(
-        "the state `{name}` was kept as `{kept}` and cannot be read as `{asked}`; rename the operator to start it \
-            empty, or go back to the old type"
+        "the state `{name}` was kept as `{kept}` and cannot be read as `{asked}`; declare how it changes with \
+            `Job::migrate`, rename the operator to start it empty, or go back to the old type"
     )]
     Shape {
         /// The state's name: the operator's, and the handle's behind a slash.
@@ -54,6 +54,73 @@ pub enum StateError {
         /// The shape of the type in the program.
         asked: String,
     },
+    /// HW-9: the migrations declared for a state do not lead to the type that the program asks for.
+    #[error(
+        "the state `{name}` was kept as `{kept}`; the migrations that are declared for it make it `{reached}`, and the \
+            program asks for `{asked}`; nothing was changed: declare the missing step with `Job::migrate`"
+    )]
+    Migration {
+        /// The state's name.
+        name: String,
+        /// The shape on disk.
+        kept: String,
+        /// The shape that the declared migrations lead to.
+        reached: String,
+        /// The shape of the type in the program.
+        asked: String,
+    },
+    /// A state that is to be dropped is one that the topology works with.
+    #[error(
+        "the state `{name}` cannot be dropped, because the topology uses it; take the operator out of the topology, or \
+            do not ask for its state to be dropped"
+    )]
+    Used {
+        /// The state's name.
+        name: String,
+    },
+    /// There is no state of this name.
+    #[error("there is no state `{name}` in {}; there are: {}", path.display(), known.join(", "))]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// The state directory or savepoint.
+        path: PathBuf,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// A name that cannot be one.
+    #[error("a savepoint cannot be called `{name}`: a name has 1 to 200 of the characters A-Z a-z 0-9 . _ -")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A savepoint is never overwritten.
+    #[error("there is something at {} already; a savepoint is never overwritten: give it another name", .0.display())]
+    Exists(PathBuf),
+    /// What is there is no savepoint, or a damaged one.
+    #[error("{} is not a savepoint that can be used: {reason}", path.display())]
+    Savepoint {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A savepoint was to become the state of a directory that has state.
+    #[error(
+        "the state directory {} has state already, and is not overwritten with a savepoint; to go on from that state, \
+            start without the savepoint; to go back to the savepoint, name another directory or move this one away",
+        .0.display()
+    )]
+    Occupied(PathBuf),
+    /// There is no database in a directory that is only to be read.
+    #[error("there is no state in {}: it is neither a state directory nor a savepoint", .0.display())]
+    NoState(PathBuf),
+    /// The backend cannot copy itself into a directory.
+    #[error("state that is in memory has no savepoints; give the job a state directory")]
+    NoCheckpoint,
+    /// A backend that was opened to be read was to change.
+    #[error("the state was opened to be read, and cannot be changed")]
+    ReadOnly,
     /// A row cannot be decoded although its shape is the right one: it is damaged.
     #[error("a row of the state `{name}` cannot be decoded ({reason}); the state directory is damaged")]
     Row {

@@ -57,6 +57,13 @@ impl KeyGroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StoreId(pub u16);
 
+/// Whether a text can be a name of what survives a restart. Names become parts of rows on disk, of paths and of
+/// metrics: 1 to 200 ASCII letters, digits, `.`, `_` and `-`, and not `.` or `..`.
+pub fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=200).contains(&name.len()) && name.chars().all(good) && name != "." && name != ".."
+}
+
 /// What lies between two barriers; counted from 1, consecutive, 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u64);

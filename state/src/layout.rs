@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | values | store (2) · key group (2) · key |
 //! | windows, timers | store (2) · key group (2) · time (8) · key |
-//! | meta | a text: `format`, `epoch`, `identity`, `catalog/…`, `position/…`, `watermark/…`, `receipt/…` |
+//! | meta | a text: `format`, `epoch`, `identity`, `used`, `begun`, or `catalog/`, `migrating/`, `position/`, … |
 //! | redo | a text: `head`, `piece/…` |
 //!
 //! Numbers are big-endian, times have their sign bit flipped, so that rows sort by store, then key group, then
@@ -23,6 +23,8 @@ pub const FORMAT_KEY: &[u8] = b"format";
 pub const EPOCH_KEY: &[u8] = b"epoch";
 /// The meta row that holds what tells this state from every other: random bytes of its first start.
 pub const IDENTITY_KEY: &[u8] = b"identity";
+/// The meta row that says which savepoint the state began with, by the checksum of its manifest.
+pub const BEGUN_KEY: &[u8] = b"begun";
 
 /// Writes the key of a row of the family `values`, without the user's key.
 pub fn value_prefix(store: StoreId, group: KeyGroup, into: &mut Vec<u8>) {
@@ -69,6 +71,13 @@ pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     panic!("no key lies behind a prefix of 0xff bytes");
 }
 
+/// The rows of one store: from the first key to the one behind the last.
+pub fn store_range(store: StoreId) -> (Vec<u8>, Vec<u8>) {
+    let from = store.0.to_be_bytes().to_vec();
+    let to = after_prefix(&from);
+    (from, to)
+}
+
 /// The meta row that holds the position of one split of a source.
 pub fn position_key(source: &str, split: &str) -> Vec<u8> {
     format!("position/{source}/{split}").into_bytes()
@@ -78,6 +87,9 @@ pub fn position_key(source: &str, split: &str) -> Vec<u8> {
 pub fn watermark_key(of: &str) -> Vec<u8> {
     format!("watermark/{of}").into_bytes()
 }
+
+/// What the keys of all receipts begin with.
+pub const RECEIPTS: &[u8] = b"receipt/";
 
 /// The meta row that holds what one worker's sink staged in the last epoch.
 pub fn receipt_key(sink: &str, worker: usize) -> Vec<u8> {

@@ -9,7 +9,9 @@
 //! - [`table::Table`] is what an operator works on: decoded values under `&mut`, written back once per epoch;
 //! - [`panes::Panes`] is a table ordered by time: windows by their end, timers by their time;
 //! - [`delta::Delta`] is what one epoch changed, as bytes;
-//! - [`backend::Backend`] keeps decided epochs: in memory for tests, in RocksDB for jobs.
+//! - [`backend::Backend`] keeps decided epochs: in memory for tests, in RocksDB for jobs;
+//! - [`savepoint::Savepoint`] is a copy of them under a name, and [`reader::StateReader`] reads either without
+//!   changing it.
 //!
 //! Invariant HW-2 lives here: a backend changes only by [`backend::Backend::commit`], and only decided deltas
 //! are committed.
@@ -22,9 +24,12 @@ pub mod error;
 pub mod hash;
 pub mod id;
 pub mod layout;
+pub mod migration;
 pub mod panes;
 pub mod persist;
+pub mod reader;
 pub mod redo;
+pub mod savepoint;
 pub mod shape;
 pub mod table;
 pub mod time;
@@ -34,4 +39,6 @@ pub use delta::Delta;
 pub use error::StateError;
 pub use id::{Epoch, KEY_GROUPS, KeyGroup, StoreId};
 pub use persist::{Key, Persist};
+pub use reader::StateReader;
+pub use savepoint::Savepoint;
 pub use time::{TimeRange, Timestamp};

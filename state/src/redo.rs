@@ -27,6 +27,11 @@ const PIECE_BYTES: usize = 1 << 20;
 /// What the record is called in errors.
 const NAME: &str = "prepared epoch";
 
+/// Bytes before the changes: the epoch and the instance.
+const PREFIX_BYTES: usize = 16;
+/// Bytes of a change beside its key and value.
+const CHANGE_BYTES: usize = 10;
+
 const PUT: u8 = 0;
 const DELETE: u8 = 1;
 const DELETE_RANGE: u8 = 2;
@@ -34,7 +39,6 @@ const DELETE_RANGE: u8 = 2;
 /// What the row `head` holds.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    epoch: Epoch,
     bytes: u64,
     checksum: u128,
 }
@@ -44,6 +48,8 @@ struct Head {
 pub struct Redo {
     /// The epoch that it belongs to.
     pub epoch: Epoch,
+    /// Which instance of the program prepared it: two of one epoch are different when a copy of the state went on.
+    pub instance: u64,
     /// What the epoch changed.
     pub delta: Delta,
     pieces: usize,
@@ -59,10 +65,13 @@ pub struct Pieces(usize);
 ///
 /// # Errors
 /// What the backend reports; nothing has changed then.
-pub fn prepare(backend: &dyn Backend, epoch: Epoch, delta: &Delta) -> Result<Pieces> {
-    let record = encode(delta);
+pub fn prepare(backend: &dyn Backend, epoch: Epoch, instance: u64, delta: &Delta) -> Result<Pieces> {
+    let mut record = Vec::with_capacity(PREFIX_BYTES + delta.bytes() + CHANGE_BYTES * delta.len());
+    record.extend_from_slice(&epoch.0.to_le_bytes());
+    record.extend_from_slice(&instance.to_le_bytes());
+    encode(delta, &mut record);
     let mut rows = Delta::default();
-    let head = Head { epoch, bytes: record.len() as u64, checksum: xxh3_128(&record) };
+    let head = Head { bytes: record.len() as u64, checksum: xxh3_128(&record) };
     let mut row = Vec::new();
     persist::encode("value", &head, &mut row)?;
     rows.put(Family::Redo, HEAD, &row);
@@ -97,7 +106,11 @@ pub fn read(backend: &dyn Backend) -> Result<Option<Redo>> {
     if record.len() as u64 != head.bytes || xxh3_128(&record) != head.checksum {
         return Err(damaged(format!("{} of {} bytes, or other ones, are there", record.len(), head.bytes)));
     }
-    Ok(Some(Redo { epoch: head.epoch, delta: decode(&record)?, pieces }))
+    let cut = || damaged("it has no epoch".to_owned());
+    let (epoch, rest) = record.split_first_chunk::<8>().ok_or_else(cut)?;
+    let (instance, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
+    let (epoch, instance) = (Epoch(u64::from_le_bytes(*epoch)), u64::from_le_bytes(*instance));
+    Ok(Some(Redo { epoch, instance, delta: decode(rest)?, pieces }))
 }
 
 impl Redo {
@@ -121,9 +134,8 @@ fn damaged(reason: String) -> StateError {
     StateError::Row { name: NAME.to_owned(), reason }
 }
 
-/// The delta as bytes: per change its family, its kind, two lengths and the two byte strings.
-pub fn encode(delta: &Delta) -> Vec<u8> {
-    let mut record = Vec::with_capacity(delta.bytes() + 10 * delta.len());
+/// Appends the delta as bytes: per change its family, its kind, two lengths and the two byte strings.
+pub fn encode(delta: &Delta, record: &mut Vec<u8>) {
     for (family, change) in delta.changes() {
         let (kind, first, second): (u8, &[u8], &[u8]) = match change {
             Change::Put { key, value } => (PUT, key, value),
@@ -137,7 +149,6 @@ pub fn encode(delta: &Delta) -> Vec<u8> {
         record.extend_from_slice(first);
         record.extend_from_slice(second);
     }
-    record
 }
 
 /// The delta that [`encode`] wrote.
@@ -201,13 +212,15 @@ mod tests {
             flip in 1u8..,
         ) {
             let delta = delta_of(&changes);
-            let back = decode(&encode(&delta)).expect("was just encoded");
+            let mut bytes = Vec::new();
+            encode(&delta, &mut bytes);
+            let back = decode(&bytes).expect("was just encoded");
             prop_assert!(delta.changes().eq(back.changes()));
 
             let backend = MemoryBackend::new();
-            prepare(&backend, Epoch(7), &delta).expect("a backend in memory commits");
+            prepare(&backend, Epoch(7), 3, &delta).expect("a backend in memory commits");
             let redo = read(&backend).expect("is whole").expect("is there");
-            prop_assert_eq!(redo.epoch, Epoch(7));
+            prop_assert_eq!((redo.epoch, redo.instance), (Epoch(7), 3));
             prop_assert!(delta.changes().eq(redo.delta.changes()));
 
             let mut torn = backend.get(Family::Redo, &piece_key(0)).expect("reads").expect("is there");
@@ -236,11 +249,11 @@ mod tests {
         let backend = MemoryBackend::new();
         let mut long = Delta::default();
         long.put(Family::Values, b"k", &vec![7; 3 * PIECE_BYTES]);
-        prepare(&backend, Epoch(1), &long).expect("commits");
+        prepare(&backend, Epoch(1), 1, &long).expect("commits");
         assert_eq!(read(&backend).expect("reads").expect("is there").pieces(), Pieces(4));
         let mut short = Delta::default();
         short.put(Family::Values, b"k", b"v");
-        prepare(&backend, Epoch(2), &short).expect("commits");
+        prepare(&backend, Epoch(2), 1, &short).expect("commits");
         let redo = read(&backend).expect("reads").expect("is there");
         assert_eq!((redo.epoch, redo.delta.len()), (Epoch(2), 1));
         let mut gone = Delta::default();

@@ -21,7 +21,12 @@ use serde::de::DeserializeOwned;
 
 use self::probe::{At, Refused};
 
+mod parse;
 mod probe;
+mod values;
+
+pub use self::parse::RowShape;
+pub use self::values::hex;
 
 /// How deep a type may be nested; deeper ones are opaque.
 const DEPTH_MAX: usize = 96;

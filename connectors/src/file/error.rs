@@ -124,7 +124,9 @@ pub enum FileError {
     /// The output is newer than the state.
     #[error(
         "{} was published up to {published}, but the state is at {last}: the state is older than the output; start \
-         from the newer state, or delete the state to begin anew (the output is then written anew too)",
+         from the newer state; or, to go on from this one, as after going back to a savepoint, give the sink another \
+         file, which will hold what comes after {last}; or delete the state to begin anew (the output is then written \
+         anew too)",
         path.display()
     )]
     Ahead {

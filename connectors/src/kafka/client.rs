@@ -52,6 +52,14 @@ impl Troubles {
         }
     }
 
+    pub(super) fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// How many troubles there were so far.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)

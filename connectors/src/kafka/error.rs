@@ -142,7 +142,8 @@ pub enum KafkaError {
     /// Another instance writes in these transactions now.
     #[error(
         "another instance has taken over the Kafka transactions `{transactions}` on {brokers}; this one has \
-            stopped and written nothing since: run one instance of the program, or give each transactions of its own name"
+            stopped and written nothing since: run one instance of the program, or give each \
+            transactions of its own name"
     )]
     Fenced {
         /// Their name.
@@ -153,7 +154,8 @@ pub enum KafkaError {
     /// The brokers do not allow transactions as long as epochs need them.
     #[error(
         "the brokers do not allow the Kafka transactions `{transactions}` to stay open for {timeout:?}, which \
-            epochs of {epoch_interval:?} need: shorten `Job::epoch_interval`, or raise the brokers' `transaction.max.timeout.ms`"
+            epochs of {epoch_interval:?} need: shorten `Job::epoch_interval` and `Job::epoch_timeout`, or raise the \
+            brokers' `transaction.max.timeout.ms`"
     )]
     TransactionTimeout {
         /// Their name.

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
-use rdkafka::error::KafkaError as ClientError;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::client::Troubles;
+use super::client::{Troubles, ask, partitions_of};
 use super::{ANSWER_TIMEOUT, Kafka, KafkaError, REVOKE_TIMEOUT};
 
 /// How long one look for what the group wants waits.
@@ -33,11 +33,24 @@ pub(super) type Partition = (String, i32);
 #[derive(Default)]
 struct Share {
     partitions: BTreeSet<Partition>,
-    /// The group wants the share back.
+    /// The group wants the share back, and waits for it.
     called_back: bool,
+    /// The share that is being read is not this instance's any more: the group did not wait.
+    lost: bool,
     /// Nothing of the share is read at present.
     idle: bool,
     ended: bool,
+    /// Why the group does not take this instance.
+    refused: Option<String>,
+}
+
+impl Share {
+    /// The group has given the partitions to others. Whoever reads them must not commit any more, also not as the
+    /// member of a later generation that this instance is by then.
+    fn is_lost(&mut self) {
+        self.partitions.clear();
+        self.lost = !self.idle;
+    }
 }
 
 /// Passes on what the group wants.
@@ -61,9 +74,10 @@ impl GroupReports {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::error!(
-                    "the epoch did not end within {REVOKE_TIMEOUT:?} of a rebalance; its transaction will be refused \
-                     and its records are read by whoever has the partitions now"
+                    "the epoch did not end within {REVOKE_TIMEOUT:?} of a rebalance; it is given up, and its records are \
+                     read by whoever has the partitions now"
                 );
+                share.lost = true;
                 break;
             }
             let waited = self.changed.wait_timeout(share, left).unwrap_or_else(PoisonError::into_inner);
@@ -80,6 +94,10 @@ impl ClientContext for GroupReports {
     }
 
     fn error(&self, error: ClientError, reason: &str) {
+        if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) {
+            self.share().refused = Some(reason.to_owned());
+            self.changed.notify_all();
+        }
         self.troubles.error(&error, reason);
     }
 
@@ -93,10 +111,14 @@ impl ConsumerContext for GroupReports {
         match rebalance {
             Rebalance::Revoke(_) if consumer.assignment_lost() => {
                 tracing::warn!("the group has given this instance's partitions to others already");
-                self.share().partitions.clear();
+                self.share().is_lost();
             }
             Rebalance::Revoke(_) => self.wait_for_the_epoch(),
-            Rebalance::Assign(_) | Rebalance::Error(_) => {}
+            Rebalance::Error(error) => {
+                tracing::warn!("a rebalance failed: {error}");
+                self.share().is_lost();
+            }
+            Rebalance::Assign(_) => {}
         }
     }
 
@@ -196,13 +218,21 @@ impl Group {
     }
 
     /// Becomes a member that takes a share of these topics, if it is none.
-    pub(super) fn subscribe(&self, topics: &BTreeSet<String>) -> Result<(), ClientError> {
+    pub(super) fn subscribe(&self, topics: &BTreeSet<String>) -> Result<(), KafkaError> {
         let mut member = self.member.lock().unwrap_or_else(PoisonError::into_inner);
         if member.is_some() {
             return Ok(());
         }
+        // A group waits for ever for partitions of a topic that there is not.
+        for topic in topics {
+            let client = self.consumer.client();
+            ask(&self.reports().troubles, || {}, |left| partitions_of(client, topic, left))?;
+        }
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        self.consumer.subscribe(&topics)?;
+        let refused = |error: &ClientError| {
+            self.reports().troubles.explain(error.rdkafka_error_code(), &error.to_string())
+        };
+        self.consumer.subscribe(&topics).map_err(|error| refused(&error))?;
         let (consumer, stop) = (Arc::clone(&self.consumer), Arc::clone(&self.stop));
         let thread = std::thread::Builder::new().name("group".to_owned());
         let spawned = thread.spawn(move || {
@@ -214,26 +244,44 @@ impl Group {
             }
             consumer.unsubscribe();
         });
-        *member = spawned.map_err(|_| ClientError::Canceled).map(Some)?;
+        *member = spawned.map_err(|_| refused(&ClientError::Canceled)).map(Some)?;
         Ok(())
     }
 
     /// Waits until there is a share, at most so long; from then on it is not given back before
     /// [`let_go`](Group::let_go).
     pub(super) fn join(&self, within: Duration) -> Result<bool, KafkaError> {
-        self.reports().troubles.check()?;
         let reports = self.reports();
-        let has_share = |share: &Share| !share.partitions.is_empty() && !share.called_back;
+        reports.troubles.check()?;
+        let has_share = |share: &Share| !share.partitions.is_empty() && !share.called_back && !share.lost;
         let mut share = reports.share();
         if !has_share(&share) {
             let waited = reports.changed.wait_timeout(share, within).unwrap_or_else(PoisonError::into_inner);
             share = waited.0;
+        }
+        if let Some(reason) = share.refused.clone() {
+            let (brokers, topic) =
+                (reports.troubles.brokers().to_owned(), reports.troubles.topic().to_owned());
+            return Err(KafkaError::Failed { brokers, topic, reason });
         }
         if has_share(&share) {
             share.idle = false;
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Whether the share that was joined is still this instance's. Asked after [`metadata`](Group::metadata): a member
+    /// that has lost its share hears of it before it is one of the next generation.
+    pub(super) fn holds_its_share(&self) -> bool {
+        !self.reports().share().lost
+    }
+
+    /// Takes what the client has to say, where no member does.
+    pub(super) fn serve(&self) {
+        if self.member.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.consumer.poll(Duration::ZERO);
+        }
     }
 
     /// The partitions of a topic in the share.
@@ -243,12 +291,15 @@ impl Group {
     }
 
     pub(super) fn is_called_back(&self) -> bool {
-        self.reports().share().called_back
+        let share = self.reports().share();
+        share.called_back || share.lost
     }
 
     /// Nothing of the share is read from now on.
     pub(super) fn let_go(&self) {
-        self.reports().share().idle = true;
+        let mut share = self.reports().share();
+        (share.idle, share.lost) = (true, false);
+        drop(share);
         self.reports().changed.notify_all();
     }
 

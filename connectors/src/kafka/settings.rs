@@ -31,7 +31,7 @@ const FOR_BOTH: [Needed; 2] = [
     Needed { names: &["group.id"], values: &[], why: "the group is given by `Kafka::group`" },
 ];
 
-const FOR_SOURCES: [Needed; 5] = [
+const FOR_SOURCES: [Needed; 7] = [
     Needed {
         names: &["enable.auto.commit", "auto.commit.enable"],
         values: &["false"],
@@ -57,6 +57,16 @@ const FOR_SOURCES: [Needed; 5] = [
         names: &["enable.partition.eof"],
         values: &["true"],
         why: "readers find the end of a partition by it",
+    },
+    Needed {
+        names: &["group.protocol"],
+        values: &["classic"],
+        why: "instances that share their input hand over all partitions at the end of an epoch",
+    },
+    Needed {
+        names: &["partition.assignment.strategy"],
+        values: &["range,roundrobin", "range", "roundrobin"],
+        why: "instances that share their input hand over all partitions at the end of an epoch",
     },
 ];
 

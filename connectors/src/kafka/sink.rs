@@ -255,7 +255,7 @@ impl Way {
     }
 }
 
-fn serve(producer: &BaseProducer<ProducerReports>) {
+pub(super) fn serve(producer: &BaseProducer<ProducerReports>) {
     for _ in 0..REPORTS_PER_CALL {
         producer.poll(Duration::ZERO);
     }

@@ -147,7 +147,8 @@ impl<T> KafkaSource<T> {
         from: Option<KafkaPosition>,
     ) -> Result<(i64, i64), KafkaError> {
         let (low, high) = client.range(partition)?;
-        let from = match (from, self.shared()) {
+        // Where other instances have read, or this program has before it kept state.
+        let from = match (from, &self.kafka.transactions) {
             (None, Some(transactions)) => transactions.committed(&self.topic, partition)?,
             (from, _) => from.map(|position| position.next_offset),
         };

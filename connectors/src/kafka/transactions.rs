@@ -22,10 +22,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::Troubles;
 use super::group::{Group, Partition};
-use super::sink::ProducerReports;
+use super::sink::{ProducerReports, serve};
 use super::{
     ABORT_TIMEOUT, CHECK_EPOCHS, Kafka, KafkaError, TAKE_OVER_TIMEOUT, TRANSACTION_INTERVALS,
-    TRANSACTION_TIMEOUT_MIN, marker,
+    TRANSACTION_TIMEOUT_MAX, TRANSACTION_TIMEOUT_MIN, marker,
 };
 
 /// What belongs to the transactions: found out while the topology is written.
@@ -36,27 +36,33 @@ struct Members {
     conflict: bool,
     sinks: BTreeSet<String>,
     sources: BTreeSet<String>,
+    /// A topic that two sources read.
+    twice: Option<String>,
 }
 
 /// One producer, from a take-over to the next.
 pub(super) struct Instance {
     pub(super) producer: BaseProducer<ProducerReports>,
-    begun: Mutex<bool>,
+    /// How many troubles the producer had had when the epoch's transaction was begun; `None` if none is.
+    begun: Mutex<Option<u64>>,
 }
 
 impl Instance {
     /// Begins the epoch's transaction, if nobody has.
     pub(super) fn begin(&self) -> Result<(), ClientError> {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*begun {
+        if begun.is_none() {
             self.producer.begin_transaction()?;
-            *begun = true;
+            *begun = Some(self.producer.context().0.count());
         }
         Ok(())
     }
 
-    fn has_begun(&self) -> MutexGuard<'_, bool> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The transaction has ended; whether a connection broke while it was open.
+    fn end(&self) -> bool {
+        serve(&self.producer);
+        let begun = locked(&self.begun).take();
+        begun.is_some_and(|troubles| troubles != self.producer.context().0.count())
     }
 }
 
@@ -70,6 +76,8 @@ pub(super) struct Transactions {
     decisions: AtomicU64,
     /// The next offset of each partition that is read, as of the last barrier.
     positions: Mutex<BTreeMap<Partition, i64>>,
+    /// The marker that the last take-over found.
+    found: Mutex<Option<Marker>>,
     /// The marker that this instance wrote last.
     written: Mutex<Option<Marker>>,
     terms: Mutex<Option<Terms>>,
@@ -91,6 +99,7 @@ impl Transactions {
             group: Mutex::default(),
             decisions: AtomicU64::new(0),
             positions: Mutex::default(),
+            found: Mutex::default(),
             written: Mutex::default(),
             terms: Mutex::default(),
             shared: AtomicBool::new(false),
@@ -109,7 +118,9 @@ impl Transactions {
     pub(super) fn add_source(&self, kafka: &Kafka, topic: &str) {
         let mut members = locked(&self.members);
         members.admit(kafka);
-        members.sources.insert(topic.to_owned());
+        if !members.sources.insert(topic.to_owned()) {
+            members.twice = Some(topic.to_owned());
+        }
     }
 
     /// The producer of the last take-over.
@@ -165,9 +176,11 @@ impl Transactions {
     /// This producer is fenced: by its own transaction that took too long, or by another instance.
     fn fenced(&self, reason: &str) -> Cause {
         let held = || {
-            let limit = locked(&self.terms).map(transaction_timeout).unwrap_or_default();
-            let reason =
-                format!("the brokers gave up the transaction, open for more than {limit:?}? {reason}");
+            let terms = *locked(&self.terms);
+            let limit = terms.map(|terms| transaction_timeout(terms, self.is_shared())).unwrap_or_default();
+            let reason = format!(
+                "the brokers gave up the transaction, which may be open for {limit:?} (`Job::epoch_timeout`): {reason}"
+            );
             TryAgain(self.failed("commit", &reason).into()).into()
         };
         if self.is_shared() {
@@ -178,12 +191,16 @@ impl Transactions {
             return TryAgain(self.failed("start", &reason).into()).into();
         };
         match self.marker() {
-            Ok(Some(found)) if found.instance != own => {
-                KafkaError::Fenced { transactions: self.name.clone(), brokers: self.brokers() }.into()
+            Ok(Some(marker)) if marker.instance != own && Some(marker) != *locked(&self.found) => {
+                self.taken_over().into()
             }
             Ok(_) => held(),
             Err(error) => TryAgain(error.into()).into(),
         }
+    }
+
+    fn taken_over(&self) -> KafkaError {
+        KafkaError::Fenced { transactions: self.name.clone(), brokers: self.brokers() }
     }
 
     fn brokers(&self) -> String {
@@ -234,7 +251,8 @@ impl Transactions {
 
     fn newest(&self, found: Vec<(Partition, i64, String)>) -> Result<Option<Marker>, KafkaError> {
         let mut newest: Option<Marker> = None;
-        for (_, _, text) in found {
+        // An offset without metadata is a position: of a topic that is read and written.
+        for (_, _, text) in found.into_iter().filter(|(_, _, text)| !text.is_empty()) {
             let found =
                 marker::parse(&text).map_err(|reason| self.failed("read the epoch marker", &reason))?;
             if newest.is_none_or(|newest| found.epoch > newest.epoch) {
@@ -260,7 +278,7 @@ impl Transactions {
     /// A producer that has fenced all others of its id, and ended what they left open.
     fn produce(&self, terms: &Terms) -> Result<Arc<Instance>, KafkaError> {
         let cluster = self.cluster()?;
-        let timeout = transaction_timeout(*terms);
+        let timeout = transaction_timeout(*terms, self.is_shared());
         let settings = cluster.transaction_settings(&self.id(), timeout)?;
         let topic = locked(&self.members).sinks.first().cloned().unwrap_or_default();
         let reports = ProducerReports(Troubles::new(&cluster.brokers, &topic, false));
@@ -280,7 +298,7 @@ impl Transactions {
                 None => self.failed("take over", &error.to_string()),
             });
         }
-        Ok(Arc::new(Instance { producer, begun: Mutex::new(false) }))
+        Ok(Arc::new(Instance { producer, begun: Mutex::default() }))
     }
 
     /// What a failed call on the producer means.
@@ -328,7 +346,13 @@ impl Transactions {
         if found == own {
             return Ok(());
         }
-        let reason = format!("{epoch} was committed and the brokers say {found:?} in place of {own:?}");
+        if let (Some(found), Some(own)) = (found, own)
+            && found.instance != own.instance
+        {
+            return Err(self.taken_over().into());
+        }
+        let found = found.map_or("none".to_owned(), |marker| marker.epoch.to_string());
+        let reason = format!("{epoch} was committed, but their marker is {found}: a transaction was lost");
         Err(self.failed("trust the brokers", &reason).into())
     }
 }
@@ -347,9 +371,13 @@ impl Members {
     }
 }
 
-/// How long brokers keep a transaction open that nobody ends: long after the epoch should have.
-fn transaction_timeout(terms: Terms) -> Duration {
-    TRANSACTION_TIMEOUT_MIN.max(terms.epoch_interval * TRANSACTION_INTERVALS)
+/// How long brokers keep a transaction open that nobody ends: long after the epoch should have, and where only a start
+/// of the same program has to wait for it, which ends it, as long as an epoch may take.
+fn transaction_timeout(terms: Terms, shared: bool) -> Duration {
+    let of_intervals =
+        TRANSACTION_TIMEOUT_MIN.max(terms.epoch_interval.saturating_mul(TRANSACTION_INTERVALS));
+    let of_an_epoch = terms.epoch_timeout.saturating_add(terms.epoch_interval).min(TRANSACTION_TIMEOUT_MAX);
+    if shared { of_intervals } else { of_intervals.max(of_an_epoch) }
 }
 
 /// Another producer of the same id, or the brokers' own timeout, has ended this one.
@@ -401,7 +429,9 @@ impl Decide for Transactions {
         if self.is_shared() {
             return Ok(None);
         }
-        self.marker().map_err(may_pass)
+        let found = self.marker().map_err(may_pass)?;
+        *locked(&self.found) = found;
+        Ok(found)
     }
 
     fn stage(&self, marker: &Marker) -> Result<(), Cause> {
@@ -412,9 +442,15 @@ impl Decide for Transactions {
         if offsets.count() == 0 {
             return Ok(());
         }
-        let Some(metadata) = self.group()?.metadata() else {
+        let group = self.group()?;
+        group.serve();
+        let Some(metadata) = group.metadata() else {
             return Err(TryAgain(self.failed("name the group", "its consumer is closed").into()).into());
         };
+        if !group.holds_its_share() {
+            let reason = "the group has given this instance's partitions to others";
+            return Err(TryAgain(self.failed("commit", reason).into()).into());
+        }
         let within = locked(&self.terms).map_or(TAKE_OVER_TIMEOUT, |terms| terms.epoch_timeout);
         instance.producer.send_offsets_to_transaction(&offsets, &metadata, within).map_err(explain)?;
         *locked(&self.written) = Some(*marker);
@@ -426,11 +462,9 @@ impl Decide for Transactions {
     fn decide(&self, epoch: Epoch) -> Result<(), Cause> {
         let instance = self.instance()?;
         let terms = locked(&self.terms).ok_or_else(|| self.failed("commit", "nobody has taken them over"))?;
-        let troubles = instance.producer.context().0.count();
         let committed = instance.producer.commit_transaction(terms.epoch_timeout);
         committed.map_err(|error| self.explain(&instance, "commit", error))?;
-        *instance.has_begun() = false;
-        let shaky = instance.producer.context().0.count() != troubles;
+        let shaky = instance.end();
         if shaky {
             tracing::warn!("a connection broke while {epoch} was committed; its producer is replaced");
             *locked(&self.instance) = Some(self.produce(&terms).map_err(may_pass)?);
@@ -447,6 +481,10 @@ impl Decide for Transactions {
     }
 
     fn share(&self) -> Result<(), Cause> {
+        if let Some(topic) = &locked(&self.members).twice {
+            let reason = format!("two sources read the topic `{topic}`, for which a group has one position");
+            return Err(self.failed("share the input", &reason).into());
+        }
         self.shared.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -454,7 +492,7 @@ impl Decide for Transactions {
     fn join(&self, within: Duration) -> Result<bool, Cause> {
         let group = self.group()?;
         let sources = locked(&self.members).sources.clone();
-        group.subscribe(&sources).map_err(|error| self.failed("join the group", &error.to_string()))?;
+        group.subscribe(&sources).map_err(may_pass)?;
         Ok(group.join(within)?)
     }
 
@@ -472,7 +510,7 @@ impl Decide for Transactions {
     fn leave(&self) {
         let instance = locked(&self.instance).take();
         if let Some(instance) = instance
-            && *instance.has_begun()
+            && locked(&instance.begun).is_some()
             && instance.producer.client().fatal_error().is_none()
         {
             instance.producer.purge(PurgeConfig::default().queue().inflight());

@@ -101,7 +101,9 @@ impl OpenDisk {
     fn write_once(&self, delta: &Delta, synced: bool) -> Result<()> {
         let call = if synced { Call::Write } else { Call::Apply };
         let written = self.process.call_at_home(call, |outside| {
-            outside.trace.event(format_args!("{:016x} is written", hash_of(&redo::encode(delta))));
+            let mut bytes = Vec::new();
+            redo::encode(delta, &mut bytes);
+            outside.trace.event(format_args!("{:016x} is written", hash_of(&bytes)));
             outside.disk.write(delta, synced).map_err(Cause::from)
         });
         written.map_err(|cause| failed("writing", &cause.to_string()))

@@ -41,7 +41,7 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Call; 12] = [
+    pub const ALL: &'static [Call] = &[
         Call::Write,
         Call::Apply,
         Call::Look,
@@ -125,11 +125,11 @@ impl Fault {
             Fault::ClockBack,
             Fault::StartedAgain,
         ];
-        for call in Call::ALL {
+        for &call in Call::ALL {
             all.extend([Fault::KilledBefore(call), Fault::KilledAfter(call), Fault::Failed(call)]);
             all.extend(call.may_lose_its_answer().then_some(Fault::AnswerLost(call)));
         }
-        for step in Step::ALL {
+        for &step in Step::ALL {
             all.extend([Moment::Before, Moment::After].map(|moment| Fault::KilledAt(step, moment)));
         }
         all

@@ -4,7 +4,7 @@
 //! threads are replaced, by dice. Invariant: an error that comes without anything having been done to the process is a
 //! bug, and ends the simulation.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker as TaskWaker};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use super::fault::Fault;
 use super::outside::{Outside, Process};
 use super::planted::{Bug, Overtaking};
 use crate::attempt::{self, Recovered, Workers};
+use crate::boundary::{Boundary, Plan};
 use crate::channels::{Channels, Waker, WorkerChannels};
 use crate::config::Config;
 use crate::coordinator::{Coordinator, End, Outcome};
@@ -58,6 +59,8 @@ pub(super) struct Life {
     attempt: Option<Running>,
     /// Milliseconds since 1970, by its own clock.
     now: i64,
+    /// It has moved again after it stood still.
+    pub(super) woken: bool,
 }
 
 /// The workers and the coordinator of one attempt.
@@ -131,8 +134,11 @@ impl Life {
             stop: Arc::new(AtomicBool::new(false)),
             watch: Arc::new(move |step, moment| watched.lock().passes(watched.number, step, moment)),
             random: Arc::new(move || random.lock().unwrap_or_else(PoisonError::into_inner)()),
+            ended: AtomicU64::new(0),
+            migrations: Vec::new(),
+            boundary: Arc::new(Boundary::new("simulated", None, Plan::default())),
         });
-        Life { process, parts, requests: Arc::default(), attempt: None, now }
+        Life { process, parts, requests: Arc::default(), attempt: None, now, woken: false }
     }
 
     /// One move of one worker, of the coordinator or of a request; or the beginning of an attempt.

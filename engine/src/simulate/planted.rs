@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 
 use super::outside::Outside;
 
+/// What stands in a redo before the changes: an epoch and an instance.
+const REDO_PREFIX_BYTES: usize = 16;
+
 /// A protocol done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), expect(dead_code, reason = "only tests plant bugs"))]
@@ -85,7 +88,7 @@ pub(super) fn writes(bug: Option<Bug>, delta: &Delta, synced: bool) -> Option<Ve
         Bug::AppliedBeforeTheDecision if keeps_redo => {
             let record: Vec<u8> =
                 delta.changes().flat_map(|(_, change)| piece_of(&change).to_vec()).collect();
-            let applied = redo::decode(&record).ok()?;
+            let applied = redo::decode(record.get(REDO_PREFIX_BYTES..)?).ok()?;
             let applied = only(&applied, |_, change| key_of(change) != layout::EPOCH_KEY);
             Some(vec![(only(delta, all), true), (applied, true)])
         }

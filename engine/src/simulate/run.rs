@@ -138,8 +138,11 @@ impl<'a> Course<'a> {
             if asleep == 0 || !outside.dice.one_in(3) {
                 return Ok(());
             }
-            outside.coverage.count(Fault::Woken);
-            outside.dice.roll(asleep)
+            let number = outside.dice.roll(asleep);
+            if !std::mem::replace(&mut self.asleep[number].woken, true) {
+                outside.coverage.count(Fault::Woken);
+            }
+            number
         };
         match self.asleep[number].turn() {
             None => Ok(()),
@@ -205,14 +208,14 @@ fn roll_doom(outside: &mut Outside) -> Doom {
     }
     let dice = &mut outside.dice;
     let side = dice.pick(&[Moment::Before, Moment::After]);
-    match dice.roll(5) {
+    match dice.roll(10) {
         0 => Doom::Never,
-        1 => Doom::Moves(dice.roll(1500)),
-        2 | 3 => {
-            let call = dice.pick(&Call::ALL);
+        1 | 2 => Doom::Moves(dice.roll(1000)),
+        3..6 => {
+            let call = dice.pick(Call::ALL);
             let often = matches!(call, Call::Poll | Call::Produce);
-            Doom::At(call, side, dice.roll(if often { 100 } else { 6 }))
+            Doom::At(call, side, dice.roll(if often { 60 } else { 4 }))
         }
-        _ => Doom::AtStep(dice.pick(&Step::ALL), side, dice.roll(6)),
+        _ => Doom::AtStep(dice.pick(Step::ALL), side, dice.roll(4)),
     }
 }

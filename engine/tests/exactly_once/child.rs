@@ -78,6 +78,8 @@ pub fn run_if_asked() {
             }
         });
     }
+    // Brokers keep a transaction open for as long as an epoch may take.
+    job = job.epoch_timeout(Duration::from_secs(40)).epoch_interval(Duration::from_millis(60));
     // One that is asked to stop has not finished.
-    job.epoch_interval(Duration::from_millis(60)).run().expect("the job runs");
+    job.run().expect("the job runs");
 }

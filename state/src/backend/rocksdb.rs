@@ -6,10 +6,14 @@
 //! whatever is damaged is an error and never a value. It does not know what the rows mean, except the row that
 //! names the [layout](crate::layout).
 
+mod read_only;
+
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
     Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
@@ -21,13 +25,21 @@ use crate::delta::{Change, Delta, Family};
 use crate::error::{Result, StateError};
 use crate::layout::{FORMAT, FORMAT_KEY};
 
+pub use read_only::ReadOnlyBackend;
+
 const LOCK_FILE: &str = "LOCK-highwater";
-const DATABASE: &str = "db";
+/// The folder of the database in a state directory, and in a savepoint.
+pub(crate) const DATABASE: &str = "db";
 
 /// How many rows one lookup of many reads at once: their blocks are pinned together, beside the block cache.
 const KEYS_PER_LOOKUP_MAX: usize = 1024;
 /// Past this many bytes of log, the families that hold the log back are written to files.
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How often a lock is tried for, with a pause in between: for one second. A process that was started by the last
+/// owner holds a copy of the lock until it has become another program, and so does one that is just being killed.
+const LOCK_TRIES: u32 = 50;
+/// The pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// How many files are kept open.
 const OPEN_FILES_MAX: i32 = 1000;
 /// Bits a key in the bloom filter of the family `values`: one lookup in a hundred reads a block in vain.
@@ -79,11 +91,8 @@ impl RocksDbBackend {
     fn check_format(&self, directory: &Path) -> Result<()> {
         let found = self.get(Family::Meta, FORMAT_KEY)?;
         let found = match found.as_deref() {
-            Some(bytes) => match <[u8; 4]>::try_from(bytes).map(u32::from_be_bytes) {
-                Ok(FORMAT) => return Ok(()),
-                Ok(other) => other.to_string(),
-                Err(_) => format!("{bytes:?}"),
-            },
+            Some(bytes) if bytes == FORMAT.to_be_bytes() => return Ok(()),
+            Some(bytes) => format_of(bytes),
             None if self.is_empty()? => {
                 let mut delta = Delta::default();
                 delta.put(Family::Meta, FORMAT_KEY, &FORMAT.to_be_bytes());
@@ -121,35 +130,11 @@ impl Backend for RocksDbBackend {
     }
 
     fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        let column_family = self.column_family(family)?;
-        let options = read_options();
-        let mut values = Vec::with_capacity(keys.len());
-        for some in keys.chunks(KEYS_PER_LOOKUP_MAX) {
-            let found =
-                self.db.batched_multi_get_cf_opt(column_family, some.iter().copied(), false, &options);
-            for row in found {
-                let row = row.map_err(failed("reading rows"))?;
-                values.push(row.map(|row| row.to_vec()));
-            }
-        }
-        Ok(values)
+        get_many(&self.db, self.column_family(family)?, keys)
     }
 
     fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        if from >= to {
-            return Ok(());
-        }
-        let mut options = read_options();
-        options.set_iterate_range(from.to_vec()..to.to_vec());
-        let mut rows = self.db.raw_iterator_cf_opt(self.column_family(family)?, options);
-        rows.seek_to_first();
-        while let Some((key, value)) = rows.item() {
-            if visit(key, value).is_break() {
-                return Ok(());
-            }
-            rows.next();
-        }
-        rows.status().map_err(failed("scanning rows"))
+        scan(&self.db, self.column_family(family)?, from, to, visit)
     }
 
     fn commit(&self, delta: &Delta) -> Result<()> {
@@ -158,6 +143,13 @@ impl Backend for RocksDbBackend {
 
     fn apply(&self, delta: &Delta) -> Result<()> {
         self.write(delta, false)
+    }
+
+    /// Costs a flush of the write buffers and a hard link for each file, or a copy where `directory` is on another
+    /// file system; from then on the copy holds on to files that compaction would have deleted.
+    fn checkpoint(&self, directory: &Path) -> Result<()> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(failed("preparing a savepoint"))?;
+        checkpoint.create_checkpoint(directory).map_err(failed("writing a savepoint"))
     }
 }
 
@@ -180,6 +172,44 @@ impl RocksDbBackend {
         let mut options = WriteOptions::default();
         options.set_sync(synced);
         self.db.write_opt(batch, &options).map_err(failed("committing an epoch"))
+    }
+}
+
+fn get_many(db: &DB, family: &ColumnFamily, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+    let options = read_options();
+    let mut values = Vec::with_capacity(keys.len());
+    for some in keys.chunks(KEYS_PER_LOOKUP_MAX) {
+        let found = db.batched_multi_get_cf_opt(family, some.iter().copied(), false, &options);
+        for row in found {
+            let row = row.map_err(failed("reading rows"))?;
+            values.push(row.map(|row| row.to_vec()));
+        }
+    }
+    Ok(values)
+}
+
+fn scan(db: &DB, family: &ColumnFamily, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+    if from >= to {
+        return Ok(());
+    }
+    let mut options = read_options();
+    options.set_iterate_range(from.to_vec()..to.to_vec());
+    let mut rows = db.raw_iterator_cf_opt(family, options);
+    rows.seek_to_first();
+    while let Some((key, value)) = rows.item() {
+        if visit(key, value).is_break() {
+            return Ok(());
+        }
+        rows.next();
+    }
+    rows.status().map_err(failed("scanning rows"))
+}
+
+/// The format that the row says, or the row if it says none.
+fn format_of(row: &[u8]) -> String {
+    match <[u8; 4]>::try_from(row).map(u32::from_be_bytes) {
+        Ok(format) => format.to_string(),
+        Err(_) => format!("{row:?}"),
     }
 }
 
@@ -242,7 +272,7 @@ fn write_buffer_fraction(family: Family) -> usize {
     }
 }
 
-fn make_private(directory: &Path) -> io::Result<()> {
+pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -250,15 +280,18 @@ fn make_private(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-fn lock(directory: &Path) -> Result<File> {
+pub(crate) fn lock(directory: &Path) -> Result<File> {
     let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
     let path = directory.join(LOCK_FILE);
     let file = File::options().create(true).write(true).truncate(false).open(path).map_err(in_directory)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
-        Err(TryLockError::Error(source)) => Err(in_directory(source)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(in_directory(source)),
+        }
     }
+    Err(StateError::InUse(directory.to_owned()))
 }
 
 /// Refuses a database that has lost its `CURRENT`: RocksDB would make an empty one in its place, unless there
@@ -287,7 +320,7 @@ fn refuse_remains(path: &Path) -> Result<()> {
 }
 
 /// Makes the database's name durable: RocksDB syncs its own directory, not the ones above it.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let directory = directory.canonicalize()?;
