@@ -4,8 +4,8 @@
 //! and publishes, while the workers are already in the next epoch. One epoch is on its way at a time. It sees one
 //! attempt to its end; what follows an attempt is [`attempt`](crate::attempt)'s business.
 //!
-//! [`Decision`] is a pure function of what is known; [`Coordinator::turn`] is one look at the news and what follows from
-//! it; the thread around it does the waiting, and a simulation takes the turns itself.
+//! [`Decision`] is a pure function of what is known; [`Coordinator::turn`] is one look at the news and what follows
+//! from it; the thread around it does the waiting, and a simulation takes the turns itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

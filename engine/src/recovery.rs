@@ -220,7 +220,16 @@ fn settle(
     applied: Epoch,
     redo: Option<Redo>,
 ) -> Result<Epoch, JobError> {
-    let Some(redo) = redo else { return Ok(applied) };
+    let Some(redo) = redo else {
+        // What was applied last may not be synced, and a power cut may bring its redo back: beside the marker that this
+        // start writes it would look like that of a copy. A synced write keeps everything before it.
+        let (mut kept, key) = (Delta::default(), layout::IDENTITY_KEY);
+        if let Some(row) = backend.get(Family::Meta, key)? {
+            kept.put(Family::Meta, key, &row);
+        }
+        backend.commit(&kept)?;
+        return Ok(applied);
+    };
     let pieces = redo.pieces();
     let (mut delta, committed) = match verdict {
         Verdict::RollForward => (redo.delta, redo.epoch),

@@ -31,18 +31,16 @@
 //! # Ok::<(), highwater::simulate::Failure>(())
 //! ```
 //!
-//! The closure is the program: it is called for every process that starts, and once for the interpreter, and must make
-//! the same topology each time. [`World`] gives it its sources and sinks. A failure names the seed, and
-//! `HIGHWATER_SEED=<seed>` in the environment makes [`Simulation::check`] run that one again, with the same moves in the
-//! same order; `HIGHWATER_SEEDS=<n>` makes it run so many.
+//! The closure is the program: it is called for every process that starts, and once for the interpreter, and must
+//! make the same topology each time. [`World`] gives it its sources and sinks. A failure names the seed, and
+//! `HIGHWATER_SEED=<seed>` in the environment makes [`Simulation::check`] run that one again, with the same moves in
+//! the same order; `HIGHWATER_SEEDS=<n>` makes it run so many.
 //!
 //! **What is not simulated**: sources and sinks of your own (their outside is not in the seed); several instances that
 //! share their input; bytes that rot. **What the interpreter cannot tell**: topologies whose results depend on the order
 //! in which workers meet records, such as windows over several splits with records behind the watermark, processing
 //! time, early results, or a stream that is joined with a table. Bring those to a result that does not (the last one,
-//! the sum of all), or take them out. [`docs/operators.md`] says which they are.
-//!
-//! [`docs/operators.md`]: https://docs.rs/highwater
+//! the sum of all), or take them out. The page `docs/operators.md` says which they are.
 
 mod broker;
 mod dice;
@@ -127,9 +125,9 @@ impl World {
         SimulatedSource::new(splits, place)
     }
 
-    /// A sink that writes into the transactions of the simulated brokers, which decide the epochs: what it shows is what
-    /// a consumer sees that reads committed records. All such sinks of a topology share their transactions. `name` is
-    /// what the records are found under in a [`Run`].
+    /// A sink that writes into the transactions of the simulated brokers, which decide the epochs: what it shows is
+    /// what a consumer sees that reads committed records. All such sinks of a topology share their transactions.
+    /// `name` is what the records are found under in a [`Run`].
     pub fn transactional_sink<T>(&self, name: &str) -> SimulatedSink<T> {
         let way = match &self.inside {
             Inside::Meaning(taken) => Way::Meaning(Arc::clone(taken)),

@@ -345,9 +345,10 @@ fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
                 kept.push(stage);
             }
             Stage::Keyed(keys, keyed) => kept.extend(legal_keyed(keys, keyed, &mut known)),
-            Stage::Async { unordered } => {
-                known.ordered &= !unordered;
-                // A record that waits here over a restart may go on on another worker than that of its split.
+            // A record that waits here over a restart may go on on another worker than the one that reads its split
+            // then: neither its order among those of its split nor the watermark that it meets is fixed.
+            Stage::Async { .. } => {
+                known.ordered = false;
                 known.fresh = false;
                 kept.push(stage);
             }
