@@ -2,16 +2,16 @@
 //!
 //! A source reads each partition from an explicit offset that the engine keeps in its epochs. A sink writes with an
 //! idempotent producer and calls an epoch durable when the brokers have acknowledged its last record. With
-//! [`exactly_once`](Kafka::exactly_once) sinks write in transactions, and the group's offsets, which are part of them, say
-//! what was decided; without it they are written for monitoring tools only, if a group is named.
+//! [`exactly_once`](Kafka::exactly_once) sinks write in transactions, and the group's offsets, which are part of
+//! them, say what was decided; without it they are written for monitoring tools only, if a group is named.
 //!
 //! Invariants: reading from a position delivers exactly what was delivered after it, or fails; a record that was
 //! taken is acknowledged by the end of [`stage`](highwater_operators::sink::Writer::stage), or that fails. Offsets
 //! have holes (aborted transactions, commit markers, compaction), so nothing here counts records.
 //!
-//! Without transactions a sink is *at least once*: what a process wrote after its last committed epoch is written again
-//! by the next one. This module knows neither epochs' contents nor workers' threads, creates no topic, and does not notice a
-//! topic that was deleted and made again under the same name unless the offsets give it away.
+//! Without transactions a sink is *at least once*: what a process wrote after its last committed epoch is written
+//! again by the next one. This module knows neither epochs' contents nor workers' threads, creates no topic, and does
+//! not notice a topic that was deleted and made again under the same name unless the offsets give it away.
 //!
 //! ```no_run
 //! use highwater_connectors::kafka::Kafka;
@@ -32,8 +32,9 @@ use highwater_operators::codec::{Decode, Encode};
 mod client;
 mod error;
 mod group;
-mod marker;
+pub mod marker;
 mod reader;
+mod secrets;
 mod settings;
 mod sink;
 mod source;
@@ -135,8 +136,16 @@ impl fmt::Debug for Kafka {
 
 impl Kafka {
     /// The cluster that these brokers belong to: `host:port`, several with commas.
+    ///
+    /// An address has no user and no password: what stands before an `@` is forgotten here, and the source or sink
+    /// refuses to start. They are the settings `sasl.username` and `sasl.password`.
     pub fn at(brokers: impl Into<String>) -> Self {
-        Kafka { brokers: brokers.into(), group: None, settings: BTreeMap::new(), transactions: None }
+        Kafka {
+            brokers: secrets::without_users(&brokers.into()),
+            group: None,
+            settings: BTreeMap::new(),
+            transactions: None,
+        }
     }
 
     /// Sets any setting of librdkafka: `security.protocol`, `sasl.password`, `compression.codec`. A later value
@@ -163,8 +172,8 @@ impl Kafka {
     /// and nothing else. Without a name nothing is committed.
     ///
     /// Partitions are assigned by the engine: no other consumer may subscribe with this group. With
-    /// [`exactly_once`](Kafka::exactly_once) it is the group whose offsets the transactions commit, and its name is theirs
-    /// unless this is called first.
+    /// [`exactly_once`](Kafka::exactly_once) it is the group whose offsets the transactions commit, and its name is
+    /// theirs unless this is called first.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
         self

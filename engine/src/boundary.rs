@@ -1,9 +1,9 @@
 //! What is done between two epochs, when the state on disk is that of one epoch and nothing is being committed:
-//! savepoints that somebody asked for, and once, when every operator has said what state it has, what becomes of the
-//! rest.
+//! savepoints that somebody asked for, and once, when every operator has said what state it has, what becomes of
+//! the rest.
 //!
-//! Invariant: it changes no state that the topology uses. It does not know when an epoch ends; the coordinator calls
-//! it.
+//! Invariant: it changes no state that the topology uses. It does not know when an epoch ends; the coordinator
+//! calls it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

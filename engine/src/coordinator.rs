@@ -28,6 +28,9 @@ use crate::worker::{News, Order};
 /// How often the coordinator looks whether it is to stop or memory is short.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What counts of one look at most: if it took longer, the process did not run.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
 /// What the coordinator does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -66,7 +69,8 @@ struct Ending {
     epoch: Epoch,
     last: bool,
     end: End,
-    since: Duration,
+    /// For how long, without the time in which the whole process was held.
+    waited: Duration,
 }
 
 /// Where an attempt stands. Times are since its beginning.
@@ -76,6 +80,7 @@ pub(crate) struct Course {
     ending: Option<Ending>,
     committing: Option<Committing>,
     last_end: Duration,
+    looked: Duration,
     making_way: bool,
 }
 
@@ -88,6 +93,7 @@ impl Course {
             ending: None,
             committing: None,
             last_end: Duration::ZERO,
+            looked: Duration::ZERO,
             making_way: false,
         }
     }
@@ -174,12 +180,16 @@ impl Coordinator {
                 self.course.contributions[worker] = Some(contribution);
             }
         }
+        let passed = now.saturating_sub(std::mem::replace(&mut self.course.looked, now));
+        if let Some(ending) = &mut self.course.ending {
+            ending.waited += passed.min(LONGEST_LOOK);
+        }
         self.end_if_due(now);
         let Some(ending) = self.course.ending else { return Ok(None) };
         if self.course.contributions.iter().all(Option::is_some) {
             self.gather(ending)?;
-        } else if now.saturating_sub(ending.since) > self.parts.terms.epoch_timeout {
-            return Err(JobError::Stuck { waited: now.saturating_sub(ending.since) });
+        } else if ending.waited > self.parts.terms.epoch_timeout {
+            return Err(JobError::Stuck { waited: ending.waited });
         }
         Ok(None)
     }
@@ -196,7 +206,7 @@ impl Coordinator {
             let epoch = self.marker.epoch.next();
             self.course.last_end = now;
             let end = self.end(known, self.course.making_way);
-            self.course.ending = Some(Ending { epoch, last, end, since: now });
+            self.course.ending = Some(Ending { epoch, last, end, waited: Duration::ZERO });
             self.order_end(epoch, last);
         }
     }

@@ -2,7 +2,7 @@
 
 mod change;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ use highwater_operators::graph::Graph;
 use highwater_operators::topology::Topology;
 use highwater_state::Backend;
 use highwater_state::backend::memory::MemoryBackend;
-use highwater_state::backend::rocksdb::RocksDbBackend;
+use highwater_state::backend::rocksdb::{RocksDbBackend, open_to_others};
 use highwater_state::budget::{MemoryBudget, TableBudget};
 
 use self::change::Change;
@@ -75,6 +75,9 @@ impl Job {
     /// that is started again on it continues from the last committed epoch; one whose input had ended has nothing
     /// to do, and takes no new input. Without it state is in memory,
     /// bounded by nothing but what the machine has, and lost with the process.
+    ///
+    /// A directory that is created is its owner's only (mode 0700). One that is there keeps its mode, and a warning is
+    /// logged if others may read, enter or write to it; the data in it is its owner's only in any case.
     pub fn state(mut self, directory: impl Into<PathBuf>) -> Job {
         self.config.state = Some(directory.into());
         self
@@ -256,10 +259,29 @@ fn open_state(
     memory: &MemoryBudget,
 ) -> Result<(Arc<dyn Backend>, Arc<TableBudget>), JobError> {
     Ok(match &config.state {
-        Some(directory) => (Arc::new(RocksDbBackend::open(directory, memory)?), memory.tables()),
+        Some(directory) => {
+            let backend = RocksDbBackend::open(directory, memory)?;
+            warn_of_others(directory);
+            (Arc::new(backend), memory.tables())
+        }
         // Nothing can be let go to a disk that there is not.
         None => (Arc::new(MemoryBackend::new()), Arc::new(TableBudget::new(usize::MAX))),
     })
+}
+
+/// A directory that was there may be meant for several users, or have the mode that a volume comes with: that is said,
+/// and not refused.
+fn warn_of_others(directory: &Path) {
+    if let Ok(Some(mode)) = open_to_others(directory) {
+        let directory = directory.display();
+        let may = if mode & 0o022 != 0 { "may replace the state" } else { "may see that there is state" };
+        tracing::warn!(
+            %directory,
+            mode = format_args!("{mode:03o}"),
+            "users other than the owner of the state directory {may}: make it its owner's only (chmod 700), or \
+             name one inside it that is not there yet"
+        );
+    }
 }
 
 /// Whether the job has no state of its own and shares its input with other instances.

@@ -115,7 +115,7 @@ fn epochs_in_which_nothing_happens_hold_nobody_up() {
 #[test]
 fn a_zombie_that_wakes_up_after_its_successor_took_over_is_fenced_and_says_so() {
     let Some(broker) = broker() else { return };
-    let run = Run::new(&broker, "zombie", 1);
+    let run = Run::slow(&broker, "zombie");
     let zombie = run.start(None);
     run.writes_more_than(0);
     zombie.stops();
@@ -133,7 +133,7 @@ fn a_zombie_that_wakes_up_after_its_successor_took_over_is_fenced_and_says_so() 
 #[test]
 fn a_second_instance_with_keyed_state_of_its_own_is_refused_and_the_first_goes_on() {
     let Some(broker) = broker() else { return };
-    let run = Run::new(&broker, "second", 1);
+    let run = Run::slow(&broker, "second");
     let first = run.start(None);
     run.writes_more_than(0);
     let said = run.with_directories_of_its_own().start(None).fails();

@@ -32,8 +32,8 @@ fn records() -> Vec<Vec<(i64, u32)>> {
     (0..SPLITS).map(of_split).collect()
 }
 
-/// Sums per key and ten seconds, told by timers. When a timer fires no record of its ten seconds is missing, whatever
-/// the order in which splits are read.
+/// Sums per key and ten seconds, told by timers. When a timer fires no record of its ten seconds is missing,
+/// whatever the order in which splits are read.
 struct Sums {
     sums: Map<i64, i64>,
 }

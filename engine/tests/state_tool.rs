@@ -1,5 +1,5 @@
-//! `highwater-state`, run as a process on the state of real jobs. If a test fails here, it shows what is not there,
-//! changes what it only looks at, or says nothing of why it could not.
+//! `highwater-state`, run as a process on the state of real jobs. If a test fails here, it shows what is not
+//! there, changes what it only looks at, or says nothing of why it could not.
 
 use std::collections::BTreeSet;
 use std::fs;

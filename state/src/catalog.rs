@@ -1,11 +1,12 @@
 //! Which name has which number on disk.
 //!
-//! A user names a state; its rows are filed under a [`StoreId`]. The catalog keeps the pair, with the family and the
-//! shape of the type, in rows `catalog/<name>` of the family `meta`, and in the row `used` which names the program
-//! that ran last had. Invariants: a name keeps its number, also when the program no longer has it, until it is
-//! dropped or its rows are migrated to another; a number never gets a second name; and, HW-9, a name that is asked
-//! for as another type than it was kept as is [migrated](crate::migration) or refused. It does not know what a name
-//! may look like. Its rows travel in the next epoch's delta; only migrations and drops commit by themselves.
+//! A user names a state; its rows are filed under a [`StoreId`]. The catalog keeps the pair, with the family and
+//! the shape of the type, in rows `catalog/<name>` of the family `meta`, and in the row `used` which names the
+//! program that ran last had. Invariants: a name keeps its number, also when the program no longer has it, until
+//! it is dropped or its rows are migrated to another; a number never gets a second name; and, HW-9, a name that
+//! is asked for as another type than it was kept as is [migrated](crate::migration) or refused. It does not know
+//! what a name may look like. Its rows travel in the next epoch's delta; only migrations and drops commit by
+//! themselves.
 
 mod orphans;
 
@@ -130,9 +131,9 @@ impl Catalog {
         Ok(Catalog { inner: Mutex::new(inner), migrations: Migrations::default() })
     }
 
-    /// Reads the catalog for a program that declares these migrations. Each is run when its state is asked for, if
-    /// that was kept as the old type; see [`migration`](crate::migration). Deletes what an earlier one that was
-    /// interrupted left.
+    /// Reads the catalog for a program that declares these migrations. Each is run when its state is asked for,
+    /// if that was kept as the old type; see [`migration`]. Deletes what an earlier one that
+    /// was interrupted left.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -148,8 +149,8 @@ impl Catalog {
     /// [`take_changes`](Self::take_changes) is committed, which must not be later than the first row filed under
     /// the number.
     ///
-    /// If it was kept as another shape from which the declared migrations lead to this one, they are run first: that
-    /// takes as long as all rows of the state take to be read and written.
+    /// If it was kept as another shape from which the declared migrations lead to this one, they are run first:
+    /// that takes as long as all rows of the state take to be read and written.
     ///
     /// # Errors
     /// [`StateError::Shape`] if the name was kept, or asked for before, as another shape or in another family;

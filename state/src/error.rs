@@ -56,18 +56,16 @@ pub enum StateError {
     },
     /// HW-9: the migrations declared for a state do not lead to the type that the program asks for.
     #[error(
-        "the state `{name}` was kept as `{kept}`; the migrations that are declared for it make it `{reached}`, and the \
-            program asks for `{asked}`; nothing was changed: declare the missing step with `Job::migrate`"
+        "the migrations that are declared for the state `{name}` lead to `{reached}`, and the program asks for \
+            `{asked}`; nothing was changed: declare the missing step with `Job::migrate`"
     )]
     Migration {
         /// The state's name.
         name: String,
-        /// The shape on disk.
-        kept: String,
-        /// The shape that the declared migrations lead to.
-        reached: String,
+        /// The shape that the declared migrations make of the one on disk; that itself, if none of them applies.
+        reached: Box<str>,
         /// The shape of the type in the program.
-        asked: String,
+        asked: Box<str>,
     },
     /// A state that is to be dropped is one that the topology works with.
     #[error(
@@ -86,7 +84,7 @@ pub enum StateError {
         /// The state directory or savepoint.
         path: PathBuf,
         /// The names there are.
-        known: Vec<String>,
+        known: Box<[String]>,
     },
     /// A name that cannot be one.
     #[error("a savepoint cannot be called `{name}`: a name has 1 to 200 of the characters A-Z a-z 0-9 . _ -")]

@@ -1,11 +1,11 @@
 //! State of one type becomes state of another, once.
 //!
-//! A program declares how a value of the old type becomes one of the new type. When an operator asks for a state that
-//! was kept as the old one, the [`catalog`](crate::catalog) runs what is declared: new rows are written in chunks
-//! under a new number, which nothing reads yet; then one commit gives the name the new number and the new shape, and
-//! deletes the old rows. Invariants: a crash leaves the old state or the new one, never some of each, and the state
-//! is never changed into a type that nobody asks for. What a crash leaves of the new rows is named by a row
-//! `migrating/<name>`, and is deleted at the next start. It does not know operators; it knows shapes.
+//! A program declares how a value of the old type becomes one of the new type. When an operator asks for a state
+//! that was kept as the old one, the [`catalog`](crate::catalog) runs what is declared: new rows are written in
+//! chunks under a new number, which nothing reads yet; then one commit gives the name the new number and the new
+//! shape, and deletes the old rows. Invariants: a crash leaves the old state or the new one, never some of each,
+//! and the state is never changed into a type that nobody asks for. What a crash leaves of the new rows is named
+//! by a row `migrating/<name>`, and is deleted at the next start. It does not know operators; it knows shapes.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -61,10 +61,10 @@ impl fmt::Debug for Migration {
 impl Migration {
     /// Every value of type `Old` in the state with this name becomes one of type `New`.
     ///
-    /// `Old` is the type of what is kept, or, if it is a struct or an enum, of a part of it: so the type of a user is
-    /// found also inside the lists, sessions and joins that an operator keeps. Keys are never changed, because they
-    /// say where a row is filed. Types are told apart by [`shape_of`], so two of the same shape cannot be migrated
-    /// one to the other: give the new one another name or field.
+    /// `Old` is the type of what is kept, or, if it is a struct or an enum, of a part of it: so the type of a
+    /// user is found also inside the lists, sessions and joins that an operator keeps. Keys are never changed,
+    /// because they say where a row is filed. Types are told apart by [`shape_of`], so two of the same shape
+    /// cannot be migrated one to the other: give the new one another name or field.
     pub fn new<Old: Persist, New: Persist>(
         state: &str,
         f: impl Fn(Old) -> New + Send + Sync + 'static,
@@ -148,8 +148,8 @@ pub(crate) fn path<'m>(
         }
     }
     if reached != asked && any {
-        let (name, kept, asked) = (name.to_owned(), kept.to_owned(), asked.to_owned());
-        return Some(Err(StateError::Migration { name, kept, reached, asked }));
+        let (name, reached, asked) = (name.to_owned(), reached.into(), asked.into());
+        return Some(Err(StateError::Migration { name, reached, asked }));
     }
     any.then_some(Ok(Path(steps)))
 }

@@ -1,9 +1,9 @@
 //! State, read without changing it: of a savepoint, or of a state directory that no job works on.
 //!
-//! Rows are read as the types that the program has, if they are at hand, or as JSON by the shape that was kept with
-//! them. Invariants: nothing on disk changes; HW-9 holds here, too: a row is not read as a type that it was not kept
-//! as. It reads rows in chunks, however many there are. It does not know operators: a state is named as the operator
-//! is, or like it with a part of its own behind a slash.
+//! Rows are read as the types that the program has, if they are at hand, or as JSON by the shape that was kept
+//! with them. Invariants: nothing on disk changes; HW-9 holds here, too: a row is not read as a type that it was
+//! not kept as. It reads rows in chunks, however many there are. It does not know operators: a state is named as
+//! the operator is, or like it with a part of its own behind a slash.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -116,8 +116,8 @@ impl StateReader {
         Ok(states)
     }
 
-    /// The names of the states that the program which ran last did not have; `None` if that is not known, because a
-    /// version that did not note it wrote the directory.
+    /// The names of the states that the program which ran last did not have; `None` if that is not known, because
+    /// a version that did not note it wrote the directory.
     pub fn orphans(&self) -> Option<Vec<String>> {
         let used = self.catalog.last_used()?;
         let names = self.catalog.names().into_iter().map(|(name, ..)| name);
@@ -135,8 +135,8 @@ impl StateReader {
     /// ```
     ///
     /// # Errors
-    /// [`StateError::Unknown`] if there is no such state; [`StateError::Shape`] if it was kept as other types, or is
-    /// ordered by time.
+    /// [`StateError::Unknown`] if there is no such state; [`StateError::Shape`] if it was kept as other types, or
+    /// is ordered by time.
     pub fn get<K: Key, V: Persist>(&self, state: &str, key: &K) -> Result<Option<V>> {
         let kept = self.typed::<K, V>(state)?;
         if kept.family != Family::Values {
@@ -191,8 +191,9 @@ impl StateReader {
         Ok(Rows { name: state.to_owned(), raw: self.raw(&kept), types: PhantomData })
     }
 
-    /// All rows of a state as JSON, one object for each: `{"key":…,"value":…}`, with `"time"` before them in states
-    /// that are ordered by time. Where nothing is known of the types, `"key_hex"` and `"value_hex"` are the bytes.
+    /// All rows of a state as JSON, one object for each: `{"key":…,"value":…}`, with `"time"` before them in
+    /// states that are ordered by time. Where nothing is known of the types, `"key_hex"` and `"value_hex"` are
+    /// the bytes.
     ///
     /// # Errors
     /// [`StateError::Unknown`] if there is no such state. Each row: [`StateError::Row`] if it is damaged.
@@ -202,8 +203,9 @@ impl StateReader {
         Ok(JsonRows { name: state.to_owned(), raw: self.raw(&kept), shape })
     }
 
-    /// The rows of one key as JSON, in a state ordered by time one for each time. `key` is JSON, too; what is none is
-    /// taken for a text. Costs a read of all rows, because nothing is known of how the key's type is hashed.
+    /// The rows of one key as JSON, in a state ordered by time one for each time. `key` is JSON, too; what is
+    /// none is taken for a text. Costs a read of all rows, because nothing is known of how the key's type is
+    /// hashed.
     ///
     /// # Errors
     /// As for [`json_rows`](Self::json_rows).

@@ -1,17 +1,17 @@
 //! Savepoints: copies of committed state that are kept under a name.
 //!
-//! A savepoint is a directory with `db`, a copy of the database as it was between two epochs, and `savepoint.json`,
-//! which says what it is of and lists the files with their lengths, with a checksum in its second line. The data is
-//! not copied but hard-linked, where it is on the same file system, because files of data never change once they are
-//! written.
+//! A savepoint is a directory with `db`, a copy of the database as it was between two epochs, and
+//! `savepoint.json`, which says what it is of and lists the files with their lengths, with a checksum in its
+//! second line. The data is not copied but hard-linked, where it is on the same file system, because files of
+//! data never change once they are written.
 //!
 //! Invariants: a savepoint is there as a whole or not at all, because it is made under another name, synced and
-//! renamed; one that is there is never written to again; and what is not complete is refused, never used in part. It
-//! does not know which operators its state belongs to: that is in the [`catalog`](crate::catalog), which is copied
-//! with everything else.
+//! renamed; one that is there is never written to again; and what is not complete is refused, never used in part.
+//! It does not know which operators its state belongs to: that is in the [`catalog`](crate::catalog), which is
+//! copied with everything else.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -74,8 +74,8 @@ impl Savepoint {
         Ok(state.join(FOLDER).join(name))
     }
 
-    /// Makes a savepoint at `path` of what is committed in the backend, for its owner only (mode 0700). To be called
-    /// where no commit runs.
+    /// Makes a savepoint at `path` of what is committed in the backend, for its owner only (mode 0700). To be
+    /// called where no commit runs.
     ///
     /// Costs a flush of the write buffers, a hard link for each file, and three syncs; a copy of all data where
     /// `path` is on another file system.
@@ -150,6 +150,13 @@ impl Savepoint {
             return Err(StateError::Layout { path: path.to_owned(), found, expected: FORMAT });
         }
         for (name, &bytes) in &manifest.files {
+            // A savepoint may come from anywhere, and restoring it writes files of these names.
+            if Path::new(name).file_name() != Some(OsStr::new(name)) {
+                let name = name.escape_debug();
+                return Err(refused(format!(
+                    "its file `{MANIFEST}` lists `{name}`, which is no name of a file"
+                )));
+            }
             match fs::metadata(path.join(DATABASE).join(name)) {
                 Ok(found) if found.len() == bytes => {}
                 Ok(found) => {

@@ -426,3 +426,20 @@ fn a_directory_that_is_a_file_is_an_error() {
     fs::write(above.path().join("other/db"), b"").unwrap();
     assert!(open(&above.path().join("other")).is_err());
 }
+
+#[test]
+fn a_directory_that_was_closed_can_be_opened_at_once_also_while_processes_are_being_started() {
+    let directory = TempDir::new().unwrap();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A process that is being started holds the files of this one for a moment, and with them their locks.
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        let opened = (0..100).try_for_each(|_| open(directory.path()).map(drop));
+        ended.store(true, Ordering::Relaxed);
+        opened.unwrap();
+    });
+}

@@ -1,5 +1,5 @@
-//! State that changes its type. If one of these fails, state is lost or misread when a program is changed (HW-9), or
-//! a crash in the middle of a migration leaves something that is neither old nor new.
+//! State that changes its type. If one of these fails, state is lost or misread when a program is changed (HW-9),
+//! or a crash in the middle of a migration leaves something that is neither old nor new.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;

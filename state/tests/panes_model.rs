@@ -541,7 +541,7 @@ fn a_timer_is_due_although_it_was_deleted_and_passed_over_before() {
     let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
     let mut panes = small(&backend, 0);
     set(&mut panes, 5, 1..2, None);
-    assert_eq!(drain(&mut panes, 10), []);
+    assert_eq!(drain(&mut panes, 10), Vec::<u32>::new());
     set(&mut panes, 5, 1..2, Some(1));
     assert_eq!(drain(&mut panes, 10), [1]);
 }

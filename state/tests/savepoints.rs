@@ -1,5 +1,5 @@
-//! Savepoints on a real disk. If one of these fails, a savepoint is not what was committed, is used although it is
-//! damaged, or costs a state directory something that it had.
+//! Savepoints on a real disk. If one of these fails, a savepoint is not what was committed, is used although it
+//! is damaged, or costs a state directory something that it had.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;

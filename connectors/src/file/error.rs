@@ -28,6 +28,16 @@ pub enum FileError {
         /// What was named.
         path: PathBuf,
     },
+    /// Something else where the staging directory of an output should be.
+    #[error(
+        "{} is where the output's records wait to be published, and it is no directory but a file or a link; move it \
+         away",
+        path.display()
+    )]
+    NotADirectory {
+        /// Where the staging directory should be.
+        path: PathBuf,
+    },
     /// The source has no file.
     #[error("the file source has no path; give it at least one")]
     NoPath,

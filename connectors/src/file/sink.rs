@@ -36,6 +36,8 @@ const SHOWN_BYTES: usize = 200;
 /// job that begins anew (without state) **empties the output**. The output must not be edited by others while
 /// the job is to go on: what is behind the published end is cut off, and a file that became shorter is refused.
 ///
+/// The staging directory is its owner's only (mode 0700), whatever the output's permissions are.
+///
 /// Cost: every byte is written twice (part and output); an epoch with records costs two syncs for each worker
 /// that has some, and three more. Memory: 64 KiB for each worker.
 ///
@@ -75,17 +77,24 @@ impl<C: Send + Sync + 'static> Publish for FileSink<C> {
     }
 }
 
-/// Receipts from their bytes; empty ones stand for nothing staged.
+/// Receipts from their bytes; empty ones stand for nothing staged. Each names a part of its own.
 fn read(receipts: &[Vec<u8>]) -> Result<Vec<Receipt>, FileError> {
-    let staged = receipts.iter().filter(|bytes| !bytes.is_empty());
-    staged
-        .map(|bytes| {
-            serde_json::from_slice(bytes).map_err(|error| FileError::Damaged {
-                what: format!("the receipt `{}`", String::from_utf8_lossy(bytes)),
-                reason: error.to_string(),
-            })
-        })
-        .collect()
+    let mut parts: Vec<Receipt> = Vec::new();
+    for bytes in receipts.iter().filter(|bytes| !bytes.is_empty()) {
+        let damaged = |reason| FileError::Damaged {
+            what: format!("the receipt `{}`", String::from_utf8_lossy(bytes).escape_debug()),
+            reason,
+        };
+        let receipt: Receipt = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+        if !receipt.names_a_part() {
+            return Err(damaged("what it names is no part of this sink".to_owned()));
+        }
+        if parts.iter().any(|other| other.part == receipt.part) {
+            return Err(damaged("another one names the same part".to_owned()));
+        }
+        parts.push(receipt);
+    }
+    Ok(parts)
 }
 
 impl<T: 'static, C: Encode<T>> Sink<T> for FileSink<C> {
@@ -178,10 +187,10 @@ impl<T, C: Encode<T>> Writer<T> for FileWriter<C> {
         };
         part.file.flush().map_err(FileError::system("write", &part.path))?;
         part.file.get_ref().sync_all().map_err(FileError::system("sync", &part.path))?;
-        let name = format!("part-{}-{}", epoch.0, self.worker);
-        fs::rename(&part.path, self.staging.file(&name)).map_err(FileError::system("rename", &part.path))?;
+        let receipt = Receipt::of(epoch, self.worker, part.bytes);
+        let path = self.staging.file(&receipt.part);
+        fs::rename(&part.path, path).map_err(FileError::system("rename", &part.path))?;
         self.staging.sync()?;
-        let receipt = Receipt { part: name, bytes: part.bytes };
         Ok(serde_json::to_vec(&receipt).expect("a receipt is a name and a number"))
     }
 }

@@ -7,10 +7,13 @@
 //! - `marker`: the epoch that was published last and how long the output was then;
 //! - `lock`: held while a sink lives.
 //!
+//! The directory is its owner's only (mode 0700); the output gets what the process gives to new files.
+//!
 //! Invariant: the first `marker.bytes` bytes of the output are the records of the epochs up to `marker.epoch`, and
 //! no other part of the output counts. The marker is replaced in one step (written aside, synced, renamed), so
 //! every crash leaves the old state or the new. It knows neither records nor codecs.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -32,10 +35,25 @@ pub(super) struct Marker {
 /// What a writer staged for one epoch; committed with the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Receipt {
-    /// The part's file name.
+    /// The part's file name; [`names_a_part`](Receipt::names_a_part) says whether it is one.
     pub(super) part: String,
     /// How long it is.
     pub(super) bytes: u64,
+}
+
+impl Receipt {
+    /// What the writer of a worker staged for an epoch.
+    pub(super) fn of(epoch: Epoch, worker: usize, bytes: u64) -> Receipt {
+        Receipt { part: format!("part-{}-{worker}", epoch.0), bytes }
+    }
+
+    /// Whether the part's name is one that [`of`](Receipt::of) gives. A receipt comes from disk: any other name could
+    /// lead out of the directory, to a file that would be published and removed.
+    pub(super) fn names_a_part(&self) -> bool {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let numbers = self.part.strip_prefix("part-").and_then(|numbers| numbers.split_once('-'));
+        numbers.is_some_and(|(epoch, worker)| is_number(epoch) && is_number(worker))
+    }
 }
 
 /// What a start has to do.
@@ -61,7 +79,9 @@ impl Staging {
         let Some(name) = output.file_name() else {
             return Err(FileError::NotAFile { path: output });
         };
-        let directory = output.with_file_name(format!(".{}.staged", name.to_string_lossy()));
+        // As it is, also where it is no text: two outputs never share a directory.
+        let staged: OsString = [OsStr::new("."), name, OsStr::new(".staged")].into_iter().collect();
+        let directory = output.with_file_name(staged);
         Ok(Staging { output, directory, lock: Mutex::new(None) })
     }
 
@@ -202,12 +222,8 @@ impl Staging {
 
     /// Makes the directory and takes the lock, which the system gives back when the process dies.
     fn prepare(&self) -> Result<(), FileError> {
-        match fs::create_dir(&self.directory) {
-            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(FileError::system("create", &self.directory)(cause));
-            }
-            _ => sync_directory(parent(&self.output))?,
-        }
+        make_private(&self.directory)?;
+        sync_directory(parent(&self.output))?;
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
             let path = self.file("lock");
@@ -261,6 +277,31 @@ impl Staging {
         }
         self.sync()
     }
+}
+
+/// Makes a directory that is its owner's only (mode 0700), as the records in it may be less public than the output
+/// will be; one that is there becomes so.
+///
+/// A link in its place is refused, and a directory of somebody else cannot be changed: the output may lie where others
+/// may make files, and what they put there must not get our records.
+fn make_private(directory: &Path) -> Result<(), FileError> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(directory) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        created => return created.map_err(FileError::system("create", directory)),
+    }
+    let found = fs::symlink_metadata(directory).map_err(FileError::system("look at", directory))?;
+    if !found.is_dir() {
+        return Err(FileError::NotADirectory { path: directory.to_owned() });
+    }
+    #[cfg(unix)]
+    {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(directory, private).map_err(FileError::system("make private", directory))?;
+    }
+    Ok(())
 }
 
 /// The directory that holds `path`.

@@ -17,17 +17,24 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::secrets::Secrets;
 use super::{ANSWER_TIMEOUT, Kafka, KafkaError};
 
 /// How long a question waits before it is asked again, where the answer was that a leader is not there yet.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How many times a client's events are served before an answer is given up: what went wrong may stand behind some
+/// thousand log lines, if the user asked for them. Milliseconds, where there are no events.
+pub(super) const LAST_LOOKS: usize = 5000;
+
 /// How many events of the common queue one call serves; a reader calls once per batch.
 const EVENTS_PER_CALL: usize = 4;
 
-/// What a client reported on the side: connections that broke, brokers that are down.
+/// What a client reported on the side: connections that broke, brokers that are down. All that librdkafka says goes
+/// through here, and loses the values of secret settings.
 pub(super) struct Troubles {
     brokers: String,
+    secrets: Secrets,
     topic: String,
     /// Whether the user named a group; if not, what concerns the group is no trouble.
     group: bool,
@@ -38,13 +45,16 @@ pub(super) struct Troubles {
 #[derive(Default)]
 struct Seen {
     last: Option<String>,
+    /// The last time that brokers, or their certificates, were refused or refused us.
+    last_refusal: Option<String>,
     last_for_good: Option<String>,
 }
 
 impl Troubles {
-    pub(super) fn new(brokers: &str, topic: &str, group: bool) -> Self {
+    pub(super) fn new(kafka: &Kafka, topic: &str, group: bool) -> Self {
         Troubles {
-            brokers: brokers.to_owned(),
+            brokers: kafka.brokers.clone(),
+            secrets: kafka.secrets(),
             topic: topic.to_owned(),
             group,
             seen: Mutex::default(),
@@ -66,13 +76,20 @@ impl Troubles {
     }
 
     fn note(&self, code: Option<Code>, reason: &str) {
+        let reason = &*self.secrets.hidden(reason);
         self.count.fetch_add(1, Ordering::Relaxed);
         if code == Some(Code::GroupAuthorizationFailed) && !self.group {
             tracing::debug!(topic = %self.topic, "no access to the group, which is not used: {reason}");
             return;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.last = Some(reason.to_owned());
+        // That all brokers are down follows what each of them had, and says less.
+        if code != Some(Code::AllBrokersDown) || seen.last.is_none() {
+            seen.last = Some(reason.to_owned());
+        }
+        if matches!(code, Some(Code::Authentication | Code::SSL)) {
+            seen.last_refusal = Some(reason.to_owned());
+        }
         if code.is_some_and(is_for_good) {
             seen.last_for_good.get_or_insert_with(|| reason.to_owned());
         } else {
@@ -110,21 +127,40 @@ impl Troubles {
                 topic: self.topic.clone(),
                 reason: otherwise.to_owned(),
             },
-            _ => KafkaError::Unreachable {
-                brokers: self.brokers.clone(),
-                topic: self.topic.clone(),
-                within: ANSWER_TIMEOUT,
-                reason: self.last_or(otherwise),
-            },
+            _ => self.unanswered(otherwise),
         }
     }
 
+    /// Nobody answered: because nobody is there, or because we were not let in.
+    fn unanswered(&self, otherwise: &str) -> KafkaError {
+        let (brokers, topic, within) = (self.brokers.clone(), self.topic.clone(), ANSWER_TIMEOUT);
+        match self.last_refusal() {
+            Some(reason) => KafkaError::NotLetIn { brokers, topic, within, reason },
+            None => KafkaError::Unreachable { brokers, topic, within, reason: self.last_or(otherwise) },
+        }
+    }
+
+    /// The last time that there was no trust, since [`forget_refusals`](Troubles::forget_refusals).
+    pub(super) fn last_refusal(&self) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).last_refusal.clone()
+    }
+
+    fn forget_refusals(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).last_refusal = None;
+    }
+
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = self.secrets.hidden(message);
         if level as i32 > RDKafkaLogLevel::Warning as i32 {
             tracing::debug!(topic = %self.topic, "librdkafka {facility}: {message}");
         } else {
             tracing::warn!(topic = %self.topic, "librdkafka {facility}: {message}");
         }
+    }
+
+    pub(super) fn statistics(&self, statistics: &[u8]) {
+        let statistics = String::from_utf8_lossy(statistics);
+        tracing::trace!("librdkafka statistics: {}", self.secrets.hidden(&statistics));
     }
 
     pub(super) fn error(&self, error: &ClientError, reason: &str) {
@@ -181,6 +217,7 @@ pub(super) fn ask<T>(
     mut question: impl FnMut(Duration) -> Result<T, Code>,
 ) -> Result<T, KafkaError> {
     let end = Instant::now() + ANSWER_TIMEOUT;
+    troubles.forget_refusals();
     loop {
         let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let answer = question(left);
@@ -188,7 +225,10 @@ pub(super) fn ask<T>(
         match answer {
             Ok(answer) => return Ok(answer),
             Err(code) if passes(code) && Instant::now() + ASK_AGAIN < end => std::thread::sleep(ASK_AGAIN),
-            Err(code) => return Err(troubles.explain(Some(code), &code.to_string())),
+            Err(code) => {
+                (0..LAST_LOOKS).for_each(|_| serve());
+                return Err(troubles.explain(Some(code), &code.to_string()));
+            }
         }
     }
 }
@@ -228,7 +268,7 @@ impl ClientContext for ConsumerReports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        tracing::trace!("librdkafka statistics: {}", String::from_utf8_lossy(statistics));
+        self.0.statistics(statistics);
     }
 }
 
@@ -252,7 +292,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(kafka: &Kafka, topic: &str) -> Result<Self, KafkaError> {
         let commits = kafka.group.is_some();
-        let reports = ConsumerReports(Troubles::new(&kafka.brokers, topic, commits));
+        let reports = ConsumerReports(Troubles::new(kafka, topic, commits));
         let consumer =
             kafka.consumer_settings()?.create_with_context(reports).map_err(|error| kafka.refused(error))?;
         Ok(Client { consumer: Arc::new(consumer), commits })

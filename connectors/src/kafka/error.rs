@@ -41,6 +41,22 @@ pub enum KafkaError {
         /// The last trouble that was seen.
         reason: String,
     },
+    /// The brokers did not accept who we are, or we did not accept who they are.
+    #[error(
+        "the Kafka brokers {brokers} were asked about topic `{topic}` for {within:?} and there is no trust between \
+        them and this program: {reason}; look at the settings `security.protocol`, `sasl.mechanism`, `sasl.username`, \
+        `sasl.password`, `ssl.ca.location` and `ssl.keystore.location`"
+    )]
+    NotLetIn {
+        /// The brokers as they were given.
+        brokers: String,
+        /// What was asked about.
+        topic: String,
+        /// How long was tried.
+        within: Duration,
+        /// What the brokers or the client said.
+        reason: String,
+    },
     /// There is no such topic. It is never created by asking for it.
     #[error("the Kafka brokers {brokers} know no topic `{topic}`; create it, or correct the name")]
     UnknownTopic {

@@ -74,8 +74,8 @@ impl GroupReports {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::error!(
-                    "the epoch did not end within {REVOKE_TIMEOUT:?} of a rebalance; it is given up, and its records are \
-                     read by whoever has the partitions now"
+                    "the epoch did not end within {REVOKE_TIMEOUT:?} of a rebalance; it is given up, and its records \
+                     are read by whoever has the partitions now"
                 );
                 share.lost = true;
                 break;
@@ -102,7 +102,7 @@ impl ClientContext for GroupReports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        tracing::trace!("librdkafka statistics: {}", String::from_utf8_lossy(statistics));
+        self.troubles.statistics(statistics);
     }
 }
 
@@ -149,7 +149,7 @@ impl Group {
     pub(super) fn new(kafka: &Kafka, group: &str, topics: BTreeSet<String>) -> Result<Group, KafkaError> {
         let topic = topics.first().map(String::as_str).unwrap_or_default();
         let reports = GroupReports {
-            troubles: Troubles::new(&kafka.brokers, topic, true),
+            troubles: Troubles::new(kafka, topic, true),
             share: Mutex::new(Share { idle: true, ..Share::default() }),
             changed: Condvar::new(),
         };
@@ -171,7 +171,7 @@ impl Group {
         let mut settings = kafka.consumer_settings()?;
         settings.set("group.id", group).set("isolation.level", "read_uncommitted");
         let reports = GroupReports {
-            troubles: Troubles::new(&kafka.brokers, &topic, true),
+            troubles: Troubles::new(kafka, &topic, true),
             share: Mutex::default(),
             changed: Condvar::new(),
         };

@@ -11,7 +11,7 @@ use highwater_state::Epoch;
 const BEGIN: &str = "highwater/1";
 
 /// The marker as text, far below the 4096 bytes that a broker takes.
-pub(super) fn write(marker: &Marker) -> String {
+pub fn write(marker: &Marker) -> String {
     format!("{BEGIN} epoch={} state={:032x} instance={:016x}", marker.epoch.0, marker.state, marker.instance)
 }
 
@@ -19,7 +19,7 @@ pub(super) fn write(marker: &Marker) -> String {
 ///
 /// # Errors
 /// Why the text is no marker.
-pub(super) fn parse(text: &str) -> Result<Marker, String> {
+pub fn parse(text: &str) -> Result<Marker, String> {
     let refused = || format!("the group's offset carries `{}`, which is no epoch marker", shortened(text));
     let mut words = text.split(' ');
     if words.next() != Some(BEGIN) {
@@ -31,7 +31,9 @@ pub(super) fn parse(text: &str) -> Result<Marker, String> {
     let instance = value("instance").and_then(|word| u64::from_str_radix(word, 16).ok());
     match (epoch, state, instance, words.next()) {
         (Some(epoch), Some(state), Some(instance), None) => {
-            Ok(Marker { epoch: Epoch(epoch), state, instance })
+            let marker = Marker { epoch: Epoch(epoch), state, instance };
+            // Numbers have other forms, with a sign for example; we write none of them.
+            if write(&marker) == text { Ok(marker) } else { Err(refused()) }
         }
         _ => Err(refused()),
     }
@@ -64,8 +66,21 @@ mod tests {
 
     #[test]
     fn metadata_of_somebody_else_is_no_marker() {
-        for text in ["", "AgAAAZ", "highwater/2 epoch=1", "highwater/1 epoch=1 state=0 instance=0 more"] {
-            assert!(parse(text).is_err(), "{text}");
+        let numbers = "state=00000000000000000000000000000001 instance=0000000000000002";
+        let good = format!("{BEGIN} epoch=1 {numbers}");
+        assert!(parse(&good).is_ok());
+        let others = [
+            format!("{good} more"),
+            format!("{good}\n"),
+            format!("highwater/2 epoch=1 {numbers}"),
+            format!("{BEGIN} epoch=+1 {numbers}"),
+            format!("{BEGIN} epoch=01 {numbers}"),
+            format!("{BEGIN} epoch=1 state=1 instance=2"),
+            String::new(),
+            "AgAAAZ".to_owned(),
+        ];
+        for text in others {
+            assert!(parse(&text).is_err(), "{text}");
         }
     }
 }

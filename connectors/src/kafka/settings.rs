@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaConfRes;
 
+use super::secrets::{HIDDEN, Secrets};
 use super::{Kafka, KafkaError, PREFETCH_KIB, PREFETCH_LOOK_MS, PRODUCER_QUEUE_KIB};
 
 /// A setting that a guarantee rests on.
@@ -136,7 +137,22 @@ impl Kafka {
         Ok(settings)
     }
 
+    /// What must not be told of these settings.
+    pub(super) fn secrets(&self) -> Secrets {
+        Secrets::of(&self.settings)
+    }
+
     fn settings_for(&self, needed: &[Needed], habits: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {
+        if self.brokers.contains('@') {
+            return Err(KafkaError::Setting {
+                setting: "bootstrap.servers".to_owned(),
+                reason: format!(
+                    "`{}`: the address of a broker is `host:port`; give user and password by the settings \
+                     `sasl.username` and `sasl.password`",
+                    self.brokers
+                ),
+            });
+        }
         let mut settings = ClientConfig::new();
         for (name, value) in habits {
             settings.set(*name, *value);
@@ -180,9 +196,11 @@ impl Kafka {
                 brokers: self.brokers.clone(),
                 reason: "a setting contains a NUL character".into(),
             },
-            ClientError::ClientCreation(mut reason) => {
+            ClientError::ClientCreation(reason) => {
+                // Which setting it is about is not known, and any could hold something that is nobody's affair.
+                let mut reason = self.secrets().hidden(&reason).into_owned();
                 for value in self.settings.values().filter(|value| value.len() > 3) {
-                    reason = reason.replace(value.as_str(), "***");
+                    reason = reason.replace(value.as_str(), HIDDEN);
                 }
                 KafkaError::Client { brokers: self.brokers.clone(), reason }
             }

@@ -127,7 +127,7 @@ impl<T: 'static> KafkaSink<T> {
         if let Some(producer) = &*producer {
             return Ok(producer.clone());
         }
-        let reports = ProducerReports(Troubles::new(&self.kafka.brokers, &self.topic, false));
+        let reports = ProducerReports(Troubles::new(&self.kafka, &self.topic, false));
         let settings = self.kafka.producer_settings()?;
         let made = settings.create_with_context(reports).map_err(|error| self.kafka.refused(error))?;
         Ok(producer.insert(Arc::new(made)).clone())
@@ -243,9 +243,10 @@ impl Way {
             Way::Plain(_) => error.into(),
             Way::InTransactions { transactions, instance, .. } => {
                 let passes = match &error {
-                    KafkaError::Drain { .. } | KafkaError::Failed { .. } | KafkaError::Unreachable { .. } => {
-                        true
-                    }
+                    KafkaError::Drain { .. }
+                    | KafkaError::Failed { .. }
+                    | KafkaError::Unreachable { .. }
+                    | KafkaError::NotLetIn { .. } => true,
                     KafkaError::Delivery { for_good, .. } => !for_good,
                     _ => false,
                 };
@@ -311,7 +312,7 @@ impl ClientContext for ProducerReports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        tracing::trace!("librdkafka statistics: {}", String::from_utf8_lossy(statistics));
+        self.0.statistics(statistics);
     }
 }
 

@@ -20,7 +20,7 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::Troubles;
+use super::client::{LAST_LOOKS, Troubles};
 use super::group::{Group, Partition};
 use super::sink::{ProducerReports, serve};
 use super::{
@@ -281,7 +281,7 @@ impl Transactions {
         let timeout = transaction_timeout(*terms, self.is_shared());
         let settings = cluster.transaction_settings(&self.id(), timeout)?;
         let topic = locked(&self.members).sinks.first().cloned().unwrap_or_default();
-        let reports = ProducerReports(Troubles::new(&cluster.brokers, &topic, false));
+        let reports = ProducerReports(Troubles::new(&cluster, &topic, false));
         let producer: BaseProducer<ProducerReports> =
             settings.create_with_context(reports).map_err(|error| cluster.refused(error))?;
         if let Err(error) = producer.init_transactions(TAKE_OVER_TIMEOUT) {
@@ -292,7 +292,10 @@ impl Transactions {
                     timeout,
                 },
                 Some(code) => {
-                    let reason = producer.context().0.last_or(&code.to_string());
+                    (0..LAST_LOOKS).for_each(|_| producer.poll(Duration::ZERO));
+                    let troubles = &producer.context().0;
+                    let reason =
+                        troubles.last_refusal().unwrap_or_else(|| troubles.last_or(&code.to_string()));
                     self.failed("take over", &reason)
                 }
                 None => self.failed("take over", &error.to_string()),
@@ -533,7 +536,9 @@ impl Decide for Transactions {
 /// What an error of a start means: a broker that does not answer may do so later.
 pub(super) fn may_pass(error: KafkaError) -> Cause {
     match &error {
-        KafkaError::Transaction { .. } | KafkaError::Unreachable { .. } => TryAgain(error.into()).into(),
+        KafkaError::Transaction { .. } | KafkaError::Unreachable { .. } | KafkaError::NotLetIn { .. } => {
+            TryAgain(error.into()).into()
+        }
         _ => error.into(),
     }
 }

@@ -1,7 +1,7 @@
 //! What is in a state directory or a savepoint, on the command line.
 //!
-//! Invariant: it changes nothing, except where it is told to drop states, and never works on a directory that a job
-//! uses. It knows no types: it shows rows as JSON by the shapes that were kept with them.
+//! Invariant: it changes nothing, except where it is told to drop states, and never works on a directory that a
+//! job uses. It knows no types: it shows rows as JSON by the shapes that were kept with them.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
@@ -21,8 +21,8 @@ Usage:
   highwater-state orphans DIR            the states that the program which ran last did not have
   highwater-state drop DIR NAME...       deletes such states from a state directory
 
-Rows: {\"key\":...,\"value\":...}, with \"time\" before it in windows (their end) and timers. Where nothing is known of the
-types, \"key_hex\" and \"value_hex\".
+Rows: {\"key\":...,\"value\":...}, with \"time\" before it in windows (their end) and timers. Where nothing is known
+of the types, \"key_hex\" and \"value_hex\".
 ";
 
 /// How many rows `read` shows without a key.

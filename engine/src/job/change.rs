@@ -1,9 +1,9 @@
-//! Savepoints, and what becomes of state when a program changes: the settings of a [`Job`] and what a [`RunningJob`]
-//! can be asked for.
+//! Savepoints, and what becomes of state when a program changes: the settings of a [`Job`] and what a
+//! [`RunningJob`] can be asked for.
 //!
-//! State belongs to names. What the topology has under a name that is kept goes on with it, if its type is the same;
-//! if it is another, a migration is declared or the job refuses to start (HW-9); what it no longer has is kept and
-//! told. It does not know how any of this is stored; that is in the state crate.
+//! State belongs to names. What the topology has under a name that is kept goes on with it, if its type is the
+//! same; if it is another, a migration is declared or the job refuses to start (HW-9); what it no longer has is
+//! kept and told. It does not know how any of this is stored; that is in the state crate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,13 +32,13 @@ pub(super) struct Change {
 
 impl Job {
     /// Begins with the state and the positions of a savepoint, in a state directory that has no state yet, see
-    /// [`state`](Job::state). The savepoint stays as it is. There may be another number of workers than before, and
-    /// other operators: what has the same name and type goes on with its state.
+    /// [`state`](Job::state). The savepoint stays as it is. There may be another number of workers than before,
+    /// and other operators: what has the same name and type goes on with its state.
     ///
     /// Sources are read from where they were. What sinks wrote after the savepoint is written again: a file sink
-    /// refuses a file that holds more than the savepoint knows of, and needs another one, which will hold what comes
-    /// after it; into Kafka it is a second time. A directory in which an epoch has been committed since is refused: a
-    /// job that was started so is started again without this.
+    /// refuses a file that holds more than the savepoint knows of, and needs another one, which will hold what
+    /// comes after it; into Kafka it is a second time. A directory in which an epoch has been committed since is
+    /// refused: a job that was started so is started again without this.
     ///
     /// ```no_run
     /// # use highwater::prelude::*;
@@ -53,28 +53,29 @@ impl Job {
     }
 
     /// Makes a savepoint when the job ends in a committed epoch: because its input has ended, it was asked to
-    /// [stop](RunningJob::stop), or the process got SIGINT or SIGTERM. It is called `<name>-<number of the epoch>`
-    /// (and `-2` and so on behind it, if there is one already) and lies in `savepoints` in the state directory;
-    /// [`Report::savepoint`](crate::report::Report::savepoint) says where. If it cannot be made, the job ends with an
-    /// error, and its state is that of the last epoch nevertheless.
+    /// [stop](RunningJob::stop), or the process got SIGINT or SIGTERM. It is called `<name>-<number of the
+    /// epoch>` (and `-2` and so on behind it, if there is one already) and lies in `savepoints` in the state
+    /// directory; [`Report::savepoint`](crate::report::Report::savepoint) says where. If it cannot be made, the
+    /// job ends with an error, and its state is that of the last epoch nevertheless.
     pub fn savepoint_on_stop(mut self, name: &str) -> Job {
         self.change.plan.on_stop = Some(name.to_owned());
         self
     }
 
-    /// Declares how a state changes its type: every value of type `Old` in it becomes what `f` makes of it. `state`
-    /// is the name of the operator, with the name of a handle behind a slash for those of `process`: `"visits/last"`.
+    /// Declares how a state changes its type: every value of type `Old` in it becomes what `f` makes of it.
+    /// `state` is the name of the operator, with the name of a handle behind a slash for those of `process`:
+    /// `"visits/last"`.
     ///
-    /// It is run once, before the first record, when the state was kept as the old type; where it was not, because it
-    /// is new or has been migrated, nothing is done, so the line may stay. Several for one state are run one after
-    /// the other, so that state which missed a version is brought up to date. A crash in the middle leaves the old
-    /// state.
+    /// It is run once, before the first record, when the state was kept as the old type; where it was not,
+    /// because it is new or has been migrated, nothing is done, so the line may stay. Several for one state are
+    /// run one after the other, so that state which missed a version is brought up to date. A crash in the middle
+    /// leaves the old state.
     ///
-    /// `Old` is the type of what is kept for a key: the accumulator of `fold`, the record of `reduce` and `latest`,
-    /// `V` of a `Value<V>`, `Vec<V>` of a `List<V>`. If it is a struct or an enum, it is also found inside what an
-    /// operator keeps of its own: in sessions, sliding windows, lists, joins. What cannot be migrated: keys, because
-    /// they say where a row is filed; numbers and tuples inside of something larger, which have no name; types that
-    /// look the same before and after.
+    /// `Old` is the type of what is kept for a key: the accumulator of `fold`, the record of `reduce` and
+    /// `latest`, `V` of a `Value<V>`, `Vec<V>` of a `List<V>`. If it is a struct or an enum, it is also found
+    /// inside what an operator keeps of its own: in sessions, sliding windows, lists, joins. What cannot be
+    /// migrated: keys, because they say where a row is filed; numbers and tuples inside of something larger,
+    /// which have no name; types that look the same before and after.
     ///
     /// Costs a read and a write of all rows of the state, in chunks of some MiB of memory.
     ///
@@ -119,22 +120,22 @@ impl Job {
 }
 
 impl RunningJob {
-    /// Makes a savepoint of this name, `savepoints/<name>` in the state directory: ends an epoch, and keeps the state
-    /// as it is then, by hard links. Waits until it is there; the workers go on meanwhile.
+    /// Makes a savepoint of this name, `savepoints/<name>` in the state directory: ends an epoch, and keeps the
+    /// state as it is then, by hard links. Waits until it is there; the workers go on meanwhile.
     ///
-    /// It holds what the sinks have published up to then, not more and not less. It shares its files with the running
-    /// state, and costs room only for what changes from then on. To be rid of it, delete its directory.
+    /// It holds what the sinks have published up to then, not more and not less. It shares its files with the
+    /// running state, and costs room only for what changes from then on. To be rid of it, delete its directory.
     ///
     /// # Errors
-    /// [`JobError::State`] if it cannot be made: it has no name that can be one, is there already, there is no room,
-    /// or the job has no state directory; [`JobError::NotRunning`] if the job ends before. The job goes on.
+    /// [`JobError::State`] if it cannot be made: it has no name that can be one, is there already, there is no
+    /// room, or the job has no state directory; [`JobError::NotRunning`] if the job ends before. The job goes on.
     pub fn savepoint(&self, name: &str) -> Result<Savepoint, JobError> {
         let state = self.boundary.state.as_deref().ok_or(StateError::NoCheckpoint)?;
         self.savepoint_at(Savepoint::path_of(state, name)?)
     }
 
-    /// Makes a savepoint at a path, where nothing is yet; see [`savepoint`](RunningJob::savepoint). On another file
-    /// system than the state all data is copied.
+    /// Makes a savepoint at a path, where nothing is yet; see [`savepoint`](RunningJob::savepoint). On another
+    /// file system than the state all data is copied.
     ///
     /// # Errors
     /// As for `savepoint`.
@@ -153,8 +154,8 @@ impl RunningJob {
         }
     }
 
-    /// The states that are kept for operators which the topology does not have any more; empty until the first epoch
-    /// has ended. They are kept until [`Job::drop_state`] or `highwater-state drop` lets them go.
+    /// The states that are kept for operators which the topology does not have any more; empty until the first
+    /// epoch has ended. They are kept until [`Job::drop_state`] or `highwater-state drop` lets them go.
     pub fn orphans(&self) -> Vec<String> {
         self.boundary.orphans()
     }

@@ -23,6 +23,8 @@ pub struct Run<'a> {
     directory: TempDir,
     workers: usize,
     shares: bool,
+    /// Records a second.
+    rate: u64,
 }
 
 impl<'a> Run<'a> {
@@ -32,12 +34,24 @@ impl<'a> Run<'a> {
         broker.create(&format!("{name}-in"));
         broker.create(&format!("{name}-out"));
         broker.fill(&format!("{name}-in"), input(PARTITIONS as usize));
-        Run { broker, name, directory: tempfile::tempdir().expect("a directory"), workers, shares: false }
+        Run {
+            broker,
+            name,
+            directory: tempfile::tempdir().expect("a directory"),
+            workers,
+            shares: false,
+            rate: RATE,
+        }
+    }
+
+    /// A run that takes ten seconds and more.
+    pub fn slow(broker: &'a Broker, name: &str) -> Run<'a> {
+        Run { rate: RATE / 5, ..Run::new(broker, name, 1) }
     }
 
     /// A run of instances that keep no state and share the input.
     pub fn sharing(broker: &'a Broker, name: &str) -> Run<'a> {
-        Run { shares: true, ..Run::new(broker, name, 1) }
+        Run { shares: true, rate: RATE / 4, ..Run::new(broker, name, 1) }
     }
 
     /// The same program on a copy of its directories, as they are now.
@@ -52,7 +66,8 @@ impl<'a> Run<'a> {
     /// The same program with empty directories.
     pub fn with_directories_of_its_own(&self) -> Run<'a> {
         let directory = tempfile::tempdir().expect("a directory");
-        Run { broker: self.broker, name: self.name.clone(), directory, workers: 1, shares: self.shares }
+        let (broker, name) = (self.broker, self.name.clone());
+        Run { broker, name, directory, workers: 1, shares: self.shares, rate: self.rate }
     }
 
     /// How many records can be seen so far.
@@ -78,7 +93,7 @@ impl<'a> Run<'a> {
             state: (!self.shares).then(|| path("state")),
             file: path("file"),
             workers: self.workers,
-            rate: if self.shares { RATE / 4 } else { RATE },
+            rate: self.rate,
             dies_at: dies_at.map(|at| (at.step.number(), at.moment == Moment::After, at.hit)),
         };
         Running(orders.start())

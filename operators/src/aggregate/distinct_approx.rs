@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 
 use highwater_state::Timestamp;
 use highwater_state::hash::key_hash;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::aggregate::Aggregate;
 use crate::data::Data;
@@ -33,7 +34,17 @@ pub enum Distincts {
     /// The hashes of the values, at most 1024.
     Few(BTreeSet<u64>),
     /// For each register, the largest rank of a hash that belongs to it.
-    Many(Vec<u8>),
+    Many(#[serde(deserialize_with = "all_registers")] Vec<u8>),
+}
+
+/// As many registers as there have to be: those that are left out at the end are of no value, more are refused.
+fn all_registers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let mut registers = Vec::deserialize(deserializer)?;
+    if registers.len() > REGISTERS {
+        return Err(D::Error::custom("there are more registers than the sketch has"));
+    }
+    registers.resize(REGISTERS, 0);
+    Ok(registers)
 }
 
 impl Distincts {

@@ -54,12 +54,25 @@ const WRITE_BUFFERS_MAX: i32 = 2;
 pub struct RocksDbBackend {
     // Closed before the lock below is given up: fields are dropped in this order.
     db: DB,
-    _lock: File,
+    _lock: DirectoryLock,
+}
+
+/// A directory that is kept for oneself, or with others for reading.
+pub(crate) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    /// Closing the file would not do: a process that is being started by another thread holds it, too, until it
+    /// runs its own program.
+    fn drop(&mut self) {
+        // It goes with the process, if not now.
+        let _ = self.0.unlock();
+    }
 }
 
 impl RocksDbBackend {
     /// Opens the database in `directory`, or makes one if there is none; the directory is made for its owner
-    /// only (mode 0700) if it is missing.
+    /// only (mode 0700) if it is missing, and so is the folder of the database in one that is there. The mode of a
+    /// directory that is there stays as it is: see [`open_to_others`].
     ///
     /// Memory: RocksDB is held to [`MemoryBudget::block_cache_bytes`] by its block cache and the sizes of its
     /// write buffers. Beside it stand the blocks that running reads pin and the delta that a running commit
@@ -75,6 +88,8 @@ impl RocksDbBackend {
         let lock = lock(directory)?;
         let path = directory.join(DATABASE);
         refuse_remains(&path)?;
+        // RocksDB would make it for everybody to read, and the state directory may be one that others can enter.
+        make_private(&path).map_err(in_directory)?;
 
         let cache = Cache::new_lru_cache(memory.block_cache_bytes());
         let families = Family::ALL
@@ -272,6 +287,23 @@ fn write_buffer_fraction(family: Family) -> usize {
     }
 }
 
+/// The mode of a directory that others than its owner may read, enter or write to; `None` where they may not, or
+/// where the system has no such modes.
+///
+/// What a backend keeps lies in a folder that is its owner's only, as long as it was made by this version. But whoever
+/// may write to the directory around it can put another one in its place.
+///
+/// # Errors
+/// If the directory cannot be looked at.
+pub fn open_to_others(directory: &Path) -> io::Result<Option<u32>> {
+    let found = fs::metadata(directory)?;
+    #[cfg(unix)]
+    let mode = Some(std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777);
+    #[cfg(not(unix))]
+    let mode = Some(found).and(None);
+    Ok(mode.filter(|mode| mode & 0o077 != 0))
+}
+
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -280,13 +312,17 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-pub(crate) fn lock(directory: &Path) -> Result<File> {
+pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock> {
     let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
     let path = directory.join(LOCK_FILE);
-    let file = File::options().create(true).write(true).truncate(false).open(path).map_err(in_directory)?;
+    let mut options = File::options();
+    options.create(true).write(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).map_err(in_directory)?;
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(DirectoryLock(file)),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             Err(TryLockError::Error(source)) => return Err(in_directory(source)),
         }

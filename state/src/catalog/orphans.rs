@@ -1,7 +1,7 @@
 //! States that the program no longer has: they are kept until somebody says that they may go.
 //!
-//! Invariant: what the program works with is never dropped, and dropping is one commit: the rows, the name, and what
-//! its operator knew of time. It does not decide what may go.
+//! Invariant: what the program works with is never dropped, and dropping is one commit: the rows, the name, and
+//! what its operator knew of time. It does not decide what may go.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::error::{Result, StateError};
 use crate::layout::{after_prefix, store_range, watermark_key};
 
 impl Catalog {
-    /// The names that are kept and that this program has not asked for, with their families and shapes. To be called
-    /// when every operator has asked.
+    /// The names that are kept and that this program has not asked for, with their families and shapes. To be
+    /// called when every operator has asked.
     pub fn orphans(&self) -> Vec<(String, Family, String)> {
         let inner = self.lock();
         let orphans = inner.entries.iter().filter(|(name, _)| !inner.asked.contains(*name));

@@ -1,8 +1,8 @@
 //! The text of a shape, read back: so that bytes can be read by it where the type is not at hand.
 //!
-//! Invariant: a text that [`shape_of`](super::shape_of) made is read as what the encoding is of, or not at all. It
-//! does not know values. Names with one of the characters `{}()[]<>,|:;^` in them, which `serde(rename)` can make,
-//! are not told from the text around them; such a text is refused here, or the bytes do not fit it.
+//! Invariant: a text that [`shape_of`](super::shape_of) made is read as what the encoding is of, or not at all.
+//! It does not know values. Names with one of the characters `{}()[]<>,|:;^` in them, which `serde(rename)` can
+//! make, are not told from the text around them; such a text is refused here, or the bytes do not fit it.
 
 use std::ops::Range;
 
@@ -244,8 +244,8 @@ impl Parser<'_> {
         Some(Type::Struct(fields))
     }
 
-    /// `(A,B)`, or `(A;4)` for four of one type. One alone is a tuple of one, unless it is the inside of something
-    /// named.
+    /// `(A,B)`, or `(A;4)` for four of one type. One alone is a tuple of one, unless it is the inside of
+    /// something named.
     fn parts(&mut self, named: bool) -> Option<Type> {
         self.eat("(")?;
         let mut parts = Vec::new();

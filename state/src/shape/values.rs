@@ -1,8 +1,8 @@
 //! Encoded values, read by the text of their shape: as JSON for people, and to find the parts of one type.
 //!
-//! Invariant: bytes that the encoding of the shape does not make are refused, whatever they are; none of them makes
-//! this panic, recurse without end or take more memory than a small multiple of their number. It does not know Rust
-//! types.
+//! Invariant: bytes that the encoding of the shape does not make are refused, whatever they are; none of them
+//! makes this panic, recurse without end or take more memory than a small multiple of their number. It does not
+//! know Rust types.
 
 use std::fmt::Write;
 use std::ops::Range;

@@ -1,14 +1,14 @@
 //! A database that is only looked at: of a savepoint, or of a state directory that no process uses.
 //!
-//! Invariant: nothing on disk is changed by it, not even by opening; what stands in the log alone is replayed into
-//! memory. It takes what families there are, so that it also reads what a version with fewer of them wrote.
+//! Invariant: nothing on disk is changed by it, not even by opening; what stands in the log alone is replayed
+//! into memory. It takes what families there are, so that it also reads what a version with fewer of them wrote.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use rocksdb::{ColumnFamily, DB, DBRecoveryMode, Options};
 
-use super::{DATABASE, LOCK_FILE, failed, format_of, get_many, read_options, scan};
+use super::{DATABASE, DirectoryLock, LOCK_FILE, failed, format_of, get_many, read_options, scan};
 use crate::backend::{Backend, Visit};
 use crate::delta::{Delta, Family};
 use crate::error::{Result, StateError};
@@ -21,7 +21,7 @@ const OPEN_FILES_MAX: i32 = 256;
 pub struct ReadOnlyBackend {
     // Closed before the lock below is given up: fields are dropped in this order.
     db: DB,
-    _lock: Option<File>,
+    _lock: Option<DirectoryLock>,
 }
 
 impl ReadOnlyBackend {
@@ -90,7 +90,7 @@ impl Backend for ReadOnlyBackend {
 }
 
 /// Keeps jobs out for as long as the directory is read; a savepoint has no lock, as nothing ever changes it.
-fn share(directory: &Path) -> Result<Option<File>> {
+fn share(directory: &Path) -> Result<Option<DirectoryLock>> {
     let path: PathBuf = directory.join(LOCK_FILE);
     let in_directory = |source| StateError::Directory { path: directory.to_owned(), source };
     let file = match File::open(path) {
@@ -99,7 +99,7 @@ fn share(directory: &Path) -> Result<Option<File>> {
         Err(error) => return Err(in_directory(error)),
     };
     match file.try_lock_shared() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(DirectoryLock(file))),
         Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
         Err(TryLockError::Error(source)) => Err(in_directory(source)),
     }

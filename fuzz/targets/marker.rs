@@ -1,0 +1,4 @@
+//! Fuzzes the epoch marker of Kafka transactions: see `highwater_fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| highwater_fuzz::try_one("marker", bytes));
