@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use highwater_operators::error::RunError;
+use highwater_operators::exchange::Transport;
 use highwater_operators::executor::Executor;
 use highwater_operators::flow::Flow;
 use highwater_operators::graph::Graph;
@@ -26,7 +27,7 @@ use highwater_state::delta::Family;
 use highwater_state::{Delta, Epoch};
 
 use crate::channels::{Channels, Waker, WorkerChannels};
-use crate::coordinator::{Coordinator, End, Outcome};
+use crate::coordinator::{Coordinator, Course, End, Outcome};
 use crate::error::JobError;
 use crate::executor::Requesting;
 use crate::pace::{Bucket, WithinMemory};
@@ -52,7 +53,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// How long one wait for a share of the input takes before it is looked whether the job is to stop.
 const JOIN_LOOK: Duration = Duration::from_millis(100);
 
-type Splits = BTreeMap<usize, Vec<String>>;
+pub(crate) type Splits = BTreeMap<usize, Vec<String>>;
 
 /// What the beginning of an attempt comes to.
 pub(crate) enum Begun {
@@ -70,14 +71,49 @@ pub(crate) struct Attempt {
     parts: Arc<Parts>,
 }
 
-/// Recovers, and starts the workers.
-pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
+/// What a recovery comes to.
+pub(crate) enum Recovered {
+    /// An attempt can begin.
+    Ready(Ground),
+    /// There is nothing to do.
+    Over(Outcome),
+}
+
+/// What an attempt stands on: everything outside is at one epoch.
+pub(crate) struct Ground {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) splits: Splits,
+    pub(crate) found: Found,
+}
+
+/// Brings everything outside to one epoch.
+pub(crate) fn recover(parts: &Parts) -> Result<Recovered, JobError> {
     if parts.shared {
         forget_everything(parts)?;
         if !join(parts)? {
-            return Ok(Begun::Over(Outcome { committed: Epoch(0), end: End::Stopped }));
+            return Ok(Recovered::Over(Outcome { committed: Epoch(0), end: End::Stopped }));
         }
     }
+    // Before the sinks begin: a source that is not there must not cost an output that is.
+    let splits = list_splits(&parts.graph)?;
+    let found = recovery::recover(parts)?;
+    if found.finished {
+        recovery::refuse_new_splits(&parts.graph, &*parts.backend, &splits)?;
+        tracing::warn!(
+            topology = parts.graph.name(),
+            "all input was dealt with in an earlier run; nothing to do"
+        );
+        return Ok(Recovered::Over(Outcome { committed: found.committed, end: End::Finished }));
+    }
+    recovery::warn_of_missing_splits(&parts.graph, &*parts.backend, &splits)?;
+    // Behind the recovery: an epoch that is rolled forward may bring names.
+    let catalog = Catalog::with_migrations(Arc::clone(&parts.backend), parts.migrations.clone())?;
+    let catalog = Arc::new(catalog);
+    Ok(Recovered::Ready(Ground { catalog, splits, found }))
+}
+
+/// Recovers, and starts the workers.
+pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
     let begun = begin_with_share(parts, requesting);
     if begun.is_err() {
         let_go(parts);
@@ -86,35 +122,31 @@ pub(crate) fn begin(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun
 }
 
 fn begin_with_share(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun, JobError> {
-    // Before the sinks begin: a source that is not there must not cost an output that is.
-    let splits = list_splits(&parts.graph)?;
-    let found = recovery::recover(parts)?;
-    // Not before: the epoch that was in doubt may have new names.
-    let catalog = Catalog::with_migrations(Arc::clone(&parts.backend), parts.migrations.clone())?;
-    let catalog = Arc::new(catalog);
-    if found.finished {
-        recovery::refuse_new_splits(&parts.graph, &*parts.backend, &splits)?;
-        tracing::warn!(
-            topology = parts.graph.name(),
-            "all input was dealt with in an earlier run; nothing to do"
-        );
-        return Ok(Begun::Over(Outcome { committed: found.committed, end: End::Finished }));
-    }
-    recovery::warn_of_missing_splits(&parts.graph, &*parts.backend, &splits)?;
-    let watching = Watching::start(parts, splits.clone())?;
-    let Found { committed, receipts, marker, .. } = found;
-    let workers = Workers { parts: Arc::clone(parts), catalog: Arc::clone(&catalog), committed, splits };
-    let (orders, news, threads) = workers.start(requesting)?;
-    let coordinator = Coordinator {
-        parts: Arc::clone(parts),
-        catalog,
-        new_splits: Arc::clone(&watching.new),
-        orders,
-        news,
-        receipts,
-        marker,
+    let ground = match recover(parts)? {
+        Recovered::Ready(ground) => ground,
+        Recovered::Over(outcome) => return Ok(Begun::Over(outcome)),
     };
+    let watching = Watching::start(parts, ground.splits.clone())?;
+    let workers = Arc::new(Workers::on(parts, &ground));
+    let (orders, news, threads) = workers.start(requesting)?;
+    let coordinator = ground.coordinator(parts, Arc::clone(&watching.new), orders, news);
     Ok(Begun::Running(Attempt { coordinator, threads, watching, parts: Arc::clone(parts) }))
+}
+
+impl Ground {
+    /// The coordinator of the attempt.
+    pub(crate) fn coordinator(
+        self,
+        parts: &Arc<Parts>,
+        new_splits: Arc<AtomicBool>,
+        orders: Vec<(Sender<Order>, Waker)>,
+        news: Receiver<News>,
+    ) -> Coordinator {
+        let Found { receipts, marker, .. } = self.found;
+        let course = Course::of(orders.len());
+        let parts = Arc::clone(parts);
+        Coordinator { parts, catalog: self.catalog, new_splits, orders, news, receipts, marker, course }
+    }
 }
 
 /// Runs an attempt, if one has begun, and all that have to follow it.
@@ -319,7 +351,7 @@ fn has_more(listed: &Splits, known: &Splits) -> bool {
 }
 
 /// What every worker is started with.
-struct Workers {
+pub(crate) struct Workers {
     parts: Arc<Parts>,
     catalog: Arc<Catalog>,
     splits: Splits,
@@ -328,7 +360,16 @@ struct Workers {
 type Started = (Vec<(Sender<Order>, Waker)>, Receiver<News>, Vec<JoinHandle<()>>);
 
 impl Workers {
-    fn start(self, requesting: &Requesting) -> Result<Started, JobError> {
+    pub(crate) fn on(parts: &Arc<Parts>, ground: &Ground) -> Workers {
+        Workers {
+            parts: Arc::clone(parts),
+            catalog: Arc::clone(&ground.catalog),
+            committed: ground.found.committed,
+            splits: ground.splits.clone(),
+        }
+    }
+
+    fn start(self: Arc<Self>, requesting: &Requesting) -> Result<Started, JobError> {
         let config = &self.parts.config;
         let count = config.workers;
         let wakers: Vec<Waker> = (0..count).map(|_| Waker::default()).collect();
@@ -339,7 +380,7 @@ impl Workers {
         };
         let pace = Arc::new(WithinMemory { pace, budget: Arc::clone(&self.parts.budget) });
         let (news_sender, news) = unbounded();
-        let shared = Arc::new(self);
+        let shared = self;
         let mut orders = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for (number, waker) in wakers.into_iter().enumerate() {
@@ -363,10 +404,11 @@ impl Workers {
         Ok((orders, news, threads))
     }
 
-    fn open(
+    /// Opens the topology on one worker.
+    pub(crate) fn open(
         &self,
         worker: usize,
-        transport: &WorkerChannels,
+        transport: &dyn Transport,
         executor: Arc<dyn Executor>,
     ) -> Result<Flow, RunError> {
         let opening = WorkerOpening {
@@ -393,4 +435,95 @@ pub(crate) fn spawn<T: Send + 'static>(
 ) -> Result<JoinHandle<T>, JobError> {
     let thread = std::thread::Builder::new().name(name).spawn(run);
     thread.map_err(|source| JobError::System { doing: "start a thread", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use highwater_operators::decide::{Decide, Marker, Terms};
+    use highwater_operators::error::Cause;
+    use highwater_operators::memory::Memory;
+    use highwater_operators::topology::Topology;
+    use highwater_state::backend::memory::MemoryBackend;
+    use highwater_state::budget::TableBudget;
+    use highwater_state::{Backend, StoreId, layout, persist, redo};
+
+    use super::*;
+    use crate::boundary::{Boundary, Plan};
+    use crate::config::Config;
+    use crate::recovery::random;
+    use crate::step::unwatched;
+
+    const STATE: u128 = 7;
+
+    /// Says that the first epoch was decided.
+    struct Decided;
+
+    impl Decide for Decided {
+        fn describe(&self) -> String {
+            "a test".to_owned()
+        }
+
+        fn look(&self, terms: &Terms) -> Result<Option<Marker>, Cause> {
+            self.take_over(terms)
+        }
+
+        fn take_over(&self, _: &Terms) -> Result<Option<Marker>, Cause> {
+            Ok(Some(Marker { epoch: Epoch(1), state: STATE, instance: 1 }))
+        }
+
+        fn stage(&self, _: &Marker) -> Result<(), Cause> {
+            Ok(())
+        }
+
+        fn decide(&self, _: Epoch) -> Result<(), Cause> {
+            Ok(())
+        }
+
+        fn pass_over(&self, _: Epoch) {}
+    }
+
+    fn row(delta: &mut Delta, key: &[u8], value: &impl highwater_state::Persist) {
+        let mut bytes = Vec::new();
+        persist::encode("value", value, &mut bytes).expect("encodes");
+        delta.put(Family::Meta, key, &bytes);
+    }
+
+    /// The first epoch brings the names of all states. Where only its redo was written, the catalog must be read when
+    /// it has been applied: or a state that is new takes the number of one that is there.
+    #[test]
+    fn names_that_an_epoch_brings_which_is_rolled_forward_keep_their_numbers() {
+        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+        let (mut identity, mut first) = (Delta::default(), Delta::default());
+        row(&mut identity, layout::IDENTITY_KEY, &STATE);
+        backend.commit(&identity).expect("commits");
+        let catalog = Catalog::open(&*backend).expect("opens");
+        assert_eq!(catalog.store("kept", Family::Values, "u64").expect("is new"), StoreId(1));
+        catalog.take_changes(&mut first);
+        row(&mut first, layout::EPOCH_KEY, &Epoch(1));
+        redo::prepare(&*backend, Epoch(1), 1, &first).expect("is kept");
+
+        let topology = Topology::new("test");
+        topology.source("numbers", Memory::source([1])).sink("out", Memory::sink());
+        let config = Config::default();
+        let parts = Parts {
+            graph: Arc::new(topology.finish().expect("a topology")),
+            backend,
+            decider: Some(Arc::new(Decided)),
+            shared: false,
+            terms: Terms { epoch_interval: config.epoch_interval, epoch_timeout: config.epoch_timeout },
+            budget: Arc::new(TableBudget::new(usize::MAX)),
+            config,
+            stop: Arc::default(),
+            watch: unwatched(),
+            random: random(),
+            ended: AtomicU64::new(0),
+            migrations: Vec::new(),
+            boundary: Arc::new(Boundary::new("test", None, Plan::default())),
+        };
+        let Ok(Recovered::Ready(ground)) = recover(&parts) else { panic!("an attempt can begin") };
+        assert_eq!(ground.found.committed, Epoch(1));
+        assert_eq!(ground.catalog.store("new", Family::Values, "u64").expect("is new"), StoreId(2));
+    }
 }

@@ -4,7 +4,8 @@
 //! and publishes, while the workers are already in the next epoch. One epoch is on its way at a time. It sees one
 //! attempt to its end; what follows an attempt is [`attempt`](crate::attempt)'s business.
 //!
-//! [`Decision`] is a pure function of what is known; the thread around it does the waiting.
+//! [`Decision`] is a pure function of what is known; [`Coordinator::turn`] is one look at the news and what follows
+//! from it; the thread around it does the waiting, and a simulation takes the turns itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +73,32 @@ struct Ending {
     waited: Duration,
 }
 
+/// Where an attempt stands. Times are since its beginning.
+pub(crate) struct Course {
+    exhausted: Vec<bool>,
+    contributions: Vec<Option<Contribution>>,
+    ending: Option<Ending>,
+    committing: Option<Committing>,
+    last_end: Duration,
+    looked: Duration,
+    making_way: bool,
+}
+
+impl Course {
+    /// The beginning of an attempt with so many workers.
+    pub(crate) fn of(workers: usize) -> Course {
+        Course {
+            exhausted: vec![false; workers],
+            contributions: (0..workers).map(|_| None).collect(),
+            ending: None,
+            committing: None,
+            last_end: Duration::ZERO,
+            looked: Duration::ZERO,
+            making_way: false,
+        }
+    }
+}
+
 /// The coordinator of one attempt.
 pub(crate) struct Coordinator {
     pub(crate) parts: Arc<Parts>,
@@ -83,6 +110,7 @@ pub(crate) struct Coordinator {
     pub(crate) receipts: Receipts,
     /// What decisions are signed with; its epoch is the last committed one.
     pub(crate) marker: Marker,
+    pub(crate) course: Course,
 }
 
 /// Why the last epoch of an attempt was the last.
@@ -114,65 +142,85 @@ impl Coordinator {
     }
 
     fn coordinate(&mut self) -> Result<Outcome, JobError> {
-        let workers = self.orders.len();
-        let mut exhausted = vec![false; workers];
-        let mut contributions: Vec<Option<Contribution>> = (0..workers).map(|_| None).collect();
-        let mut ending: Option<Ending> = None;
-        let mut last_end = Instant::now();
-        let mut making_way = false;
-        let mut looked = Instant::now();
+        let start = Instant::now();
         loop {
-            let known = self.known(ending.is_some(), last_end, &exhausted);
-            // Before the last epoch: what the one that is on its way waits for may never come.
-            if known.stopping && !making_way && !ending.is_some_and(|ending| ending.last) {
-                making_way = true;
-                self.order(Order::MakeWay);
-            }
-            if let Decision::EndEpoch { last } = known.decide() {
-                let epoch = self.marker.epoch.next();
-                last_end = Instant::now();
-                let end = self.end(known, making_way);
-                ending = Some(Ending { epoch, last, end, waited: Duration::ZERO });
-                self.order_end(epoch, last);
-            }
-            match self.news.recv_timeout(LOOK) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(News::Exhausted { worker }) => exhausted[worker] = true,
-                Ok(News::Failed(error)) => return Err(error),
-                Ok(News::Ended { worker, contribution }) => contributions[worker] = Some(contribution),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(JobError::Stuck { waited: last_end.elapsed() });
-                }
-            }
-            let passed = std::mem::replace(&mut looked, Instant::now()).elapsed();
-            let Some(now_ending) = &mut ending else { continue };
-            now_ending.waited += passed.min(LONGEST_LOOK);
-            let now_ending = *now_ending;
-            if contributions.iter().all(Option::is_some) {
-                let all = contributions.iter_mut().filter_map(Option::take).collect();
-                self.commit(now_ending, all)?;
-                let is_last = now_ending.last && now_ending.end != End::Divided;
-                self.parts.boundary.passed(&*self.parts.backend, &self.catalog, is_last)?;
-                ending = None;
-                if now_ending.last {
-                    return Ok(Outcome { committed: self.marker.epoch, end: now_ending.end });
-                }
-            } else if now_ending.waited > self.parts.terms.epoch_timeout {
-                return Err(JobError::Stuck { waited: now_ending.waited });
+            let news = if self.is_committing() { Ok(None) } else { self.await_news() };
+            let now = start.elapsed();
+            let news =
+                news.map_err(|_| JobError::Stuck { waited: now.saturating_sub(self.course.last_end) })?;
+            if let Some(outcome) = self.turn(news, now)? {
+                return Ok(outcome);
             }
         }
     }
 
-    fn known(&self, ending: bool, last_end: Instant, exhausted: &[bool]) -> Known {
-        let since = last_end.elapsed();
+    fn await_news(&self) -> Result<Option<News>, RecvTimeoutError> {
+        match self.news.recv_timeout(LOOK) {
+            Ok(news) => Ok(Some(news)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(disconnected) => Err(disconnected),
+        }
+    }
+
+    /// Whether the next turn goes on with a commit; it takes no news then.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.course.committing.is_some()
+    }
+
+    /// One look at what is new, or one step of a commit; says how the attempt has ended when it has.
+    pub(crate) fn turn(&mut self, news: Option<News>, now: Duration) -> Result<Option<Outcome>, JobError> {
+        if self.is_committing() {
+            return self.go_on();
+        }
+        match news {
+            None => {}
+            Some(News::Exhausted { worker }) => self.course.exhausted[worker] = true,
+            Some(News::Failed(error)) => return Err(error),
+            Some(News::Ended { worker, contribution }) => {
+                self.course.contributions[worker] = Some(contribution);
+            }
+        }
+        let passed = now.saturating_sub(std::mem::replace(&mut self.course.looked, now));
+        if let Some(ending) = &mut self.course.ending {
+            ending.waited += passed.min(LONGEST_LOOK);
+        }
+        self.end_if_due(now);
+        let Some(ending) = self.course.ending else { return Ok(None) };
+        if self.course.contributions.iter().all(Option::is_some) {
+            self.gather(ending)?;
+        } else if ending.waited > self.parts.terms.epoch_timeout {
+            return Err(JobError::Stuck { waited: ending.waited });
+        }
+        Ok(None)
+    }
+
+    fn end_if_due(&mut self, now: Duration) {
+        let known = self.known(now);
+        // Before the last epoch: what the one that is on its way waits for may never come.
+        if known.stopping && !self.course.making_way && !self.course.ending.is_some_and(|ending| ending.last)
+        {
+            self.course.making_way = true;
+            self.order(Order::MakeWay);
+        }
+        if let Decision::EndEpoch { last } = known.decide() {
+            let epoch = self.marker.epoch.next();
+            self.course.last_end = now;
+            let end = self.end(known, self.course.making_way);
+            self.course.ending = Some(Ending { epoch, last, end, waited: Duration::ZERO });
+            self.order_end(epoch, last);
+        }
+    }
+
+    fn known(&self, now: Duration) -> Known {
+        let since = now.saturating_sub(self.course.last_end);
         let interval = self.parts.terms.epoch_interval;
         Known {
-            ending,
+            ending: self.course.ending.is_some(),
             due: since >= interval || self.parts.boundary.is_asked(),
             // Not at once again: rows are let go when the workers hear of the commit, not by the commit itself.
             short_of_memory: self.parts.budget.is_short() && since >= interval / 100,
             stopping: self.is_asked_to_stop() || self.is_to_be_divided(),
-            exhausted: exhausted.iter().all(|&exhausted| exhausted),
+            exhausted: self.course.exhausted.iter().all(|&exhausted| exhausted),
         }
     }
 
@@ -197,21 +245,33 @@ impl Coordinator {
         }
     }
 
-    fn commit(&mut self, ending: Ending, contributions: Vec<Contribution>) -> Result<(), JobError> {
+    fn gather(&mut self, ending: Ending) -> Result<(), JobError> {
         let parts = &self.parts;
         self.marker.epoch = ending.epoch;
         let finished = ending.end == End::Finished;
-        let mut committing = watched(&parts.watch, Step::Gather, || {
+        let contributions = self.course.contributions.iter_mut().filter_map(Option::take).collect();
+        self.course.committing = Some(watched(&parts.watch, Step::Gather, || {
             Committing::gather(parts, &self.catalog, self.marker, contributions, finished, &mut self.receipts)
-        })?;
-        while !committing.is_done() {
-            committing.step(parts)?;
+        })?);
+        Ok(())
+    }
+
+    /// The next step of the commit; after the last one the workers are told.
+    fn go_on(&mut self) -> Result<Option<Outcome>, JobError> {
+        if let Some(committing) = self.course.committing.as_mut().filter(|committing| !committing.is_done()) {
+            committing.step(&self.parts)?;
+            return Ok(None);
         }
-        parts.ended.fetch_add(1, Ordering::Relaxed);
-        watched(&parts.watch, Step::Tell, || {
-            self.order(Order::Applied(ending.epoch));
-            Ok(())
-        })
+        self.course.committing = None;
+        let Some(ended) = self.course.ending.take() else { return Ok(None) };
+        self.parts.ended.fetch_add(1, Ordering::Relaxed);
+        watched(&self.parts.watch, Step::Tell, || {
+            self.order(Order::Applied(ended.epoch));
+            Ok::<(), JobError>(())
+        })?;
+        let is_last = ended.last && ended.end != End::Divided;
+        self.parts.boundary.passed(&*self.parts.backend, &self.catalog, is_last)?;
+        Ok(ended.last.then_some(Outcome { committed: self.marker.epoch, end: ended.end }))
     }
 
     fn order_end(&self, epoch: Epoch, last: bool) {

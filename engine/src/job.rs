@@ -25,6 +25,7 @@ use crate::coordinator::{End, Outcome};
 use crate::error::JobError;
 use crate::executor::Requesting;
 use crate::parts::Parts;
+use crate::recovery;
 use crate::report::{NodeReport, Report};
 use crate::shutdown::Signals;
 use crate::step::{Moment, Step, Watch, unwatched};
@@ -171,6 +172,7 @@ impl Job {
             config: self.config,
             stop: Arc::clone(&stop),
             watch: self.watch,
+            random: recovery::random(),
             ended: AtomicU64::new(0),
             migrations: self.change.into_migrations(),
             boundary: Arc::clone(&boundary),

@@ -21,6 +21,7 @@ pub mod prelude;
 mod recovery;
 pub mod report;
 mod shutdown;
+pub mod simulate;
 pub mod step;
 mod worker;
 

@@ -13,6 +13,7 @@ use highwater_state::migration::Migration;
 use crate::boundary::Boundary;
 use crate::config::Config;
 use crate::error::JobError;
+use crate::recovery::Random;
 use crate::step::Watch;
 
 /// The parts of one job.
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     /// Set when the job is asked to stop.
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) watch: Watch,
+    pub(crate) random: Random,
     /// How many epochs have ended in this process, with or without anything in them.
     pub(crate) ended: AtomicU64,
     /// How states change their types, where the program has other ones than it had.

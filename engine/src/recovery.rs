@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use highwater_operators::decide::{Decide, Marker};
 use highwater_operators::error::{Place, RunError};
@@ -152,7 +153,7 @@ pub(crate) fn recover(parts: &Parts) -> Result<Found, JobError> {
         Some(decider) if parts.shared => {
             watched(&parts.watch, Step::TakeOver, || decider.take_over(&parts.terms))
                 .map_err(|cause| parts.undecided(cause))?;
-            Marker { epoch: applied_epoch(backend)?, state: 0, instance: random() as u64 }
+            Marker { epoch: applied_epoch(backend)?, state: 0, instance: (parts.random)() as u64 }
         }
         Some(decider) => take_over(parts, &**decider)?,
         None => {
@@ -186,7 +187,7 @@ fn recover_sinks(graph: &Graph, committed: Epoch, receipts: &[(String, Vec<u8>)]
 /// Fences, settles the epoch in doubt, and writes this instance's marker.
 fn take_over(parts: &Parts, decider: &dyn Decide) -> Result<Marker, JobError> {
     let backend = &*parts.backend;
-    let state = identity(backend)?;
+    let state = identity(backend, &parts.random)?;
     let applied = applied_epoch(backend)?;
     let redo = redo::read(backend)?;
     let prepared = redo.as_ref().map(|redo| Prepared { epoch: redo.epoch, instance: redo.instance });
@@ -207,7 +208,7 @@ fn take_over(parts: &Parts, decider: &dyn Decide) -> Result<Marker, JobError> {
         .map_err(|cause| parts.undecided(cause))?;
     let verdict = judged(found)?;
     let committed = watched(&parts.watch, Step::Settle, || settle(backend, verdict, applied, redo))?;
-    let marker = Marker { epoch: committed, state, instance: random() as u64 };
+    let marker = Marker { epoch: committed, state, instance: (parts.random)() as u64 };
     watched(&parts.watch, Step::Announce, || decider.stage(&marker).and_then(|()| decider.decide(committed)))
         .map_err(|cause| parts.undecided(cause))?;
     Ok(marker)
@@ -219,7 +220,16 @@ fn settle(
     applied: Epoch,
     redo: Option<Redo>,
 ) -> Result<Epoch, JobError> {
-    let Some(redo) = redo else { return Ok(applied) };
+    let Some(redo) = redo else {
+        // What was applied last may not be synced, and a power cut may bring its redo back: beside the marker that this
+        // start writes it would look like that of a copy. A synced write keeps everything before it.
+        let (mut kept, key) = (Delta::default(), layout::IDENTITY_KEY);
+        if let Some(row) = backend.get(Family::Meta, key)? {
+            kept.put(Family::Meta, key, &row);
+        }
+        backend.commit(&kept)?;
+        return Ok(applied);
+    };
     let pieces = redo.pieces();
     let (mut delta, committed) = match verdict {
         Verdict::RollForward => (redo.delta, redo.epoch),
@@ -232,7 +242,7 @@ fn settle(
 }
 
 /// What tells this state from every other; made at the first start, before anything is written outside.
-fn identity(backend: &dyn Backend) -> Result<u128, JobError> {
+fn identity(backend: &dyn Backend, random: &Random) -> Result<u128, JobError> {
     if let Some(bytes) = backend.get(Family::Meta, layout::IDENTITY_KEY)? {
         return Ok(persist::decode("identity", &bytes)?);
     }
@@ -250,10 +260,13 @@ fn applied_epoch(backend: &dyn Backend) -> Result<Epoch, JobError> {
     }
 }
 
+/// Where identities come from; a simulation has its own.
+pub(crate) type Random = Arc<dyn Fn() -> u128 + Send + Sync>;
+
 /// Bits that no other start has: the keys of a hasher come from the operating system.
-fn random() -> u128 {
+pub(crate) fn random() -> Random {
     let half = || u128::from(RandomState::new().hash_one(std::process::id()));
-    half() << 64 | half()
+    Arc::new(move || half() << 64 | half())
 }
 
 /// Refuses splits that a job whose input has ended knows nothing of: they would never be read (HW-6).
@@ -358,7 +371,8 @@ mod tests {
 
     #[test]
     fn no_two_starts_have_the_same_bits() {
-        let drawn: BTreeSet<u128> = (0..1000).map(|_| random()).collect();
+        let draw = random();
+        let drawn: BTreeSet<u128> = (0..1000).map(|_| draw()).collect();
         assert_eq!(drawn.len(), 1000);
         assert!(drawn.iter().any(|bits| bits >> 64 != 0));
     }

@@ -71,7 +71,7 @@ impl fmt::Display for Step {
 }
 
 /// On which side of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Moment {
     /// Nothing of it has happened.
     Before,

@@ -61,42 +61,83 @@ pub(crate) fn run(
 
 fn work(
     worker: usize,
-    mut flow: Flow,
+    flow: Flow,
     pace: &dyn Pace,
     orders: &Receiver<Order>,
     news: &Sender<News>,
 ) -> Result<(), RunError> {
     // The time of day is read once: it can jump, and make every split idle at once.
     let (start, started_at) = (Instant::now(), time_of_day());
-    let mut exhausted = false;
-    let mut last = false;
+    let mut working = Working::new(worker, flow);
     loop {
+        match working.turn(orders, news, pace, started_at + start.elapsed())? {
+            Turn::Moved => {}
+            Turn::Waits if orders.is_empty() => std::thread::park_timeout(NAP),
+            Turn::Waits => {}
+            Turn::Over => return Ok(()),
+        }
+    }
+}
+
+/// A worker that runs: a value that is stepped, by its thread or by a simulation.
+pub(crate) struct Working {
+    worker: usize,
+    flow: Flow,
+    /// The coordinator knows that all input has ended.
+    exhausted: bool,
+    /// The epoch that is ending is the last.
+    last: bool,
+}
+
+/// What came of one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Something moved.
+    Moved,
+    /// There was nothing to do.
+    Waits,
+    /// The worker has ended.
+    Over,
+}
+
+impl Working {
+    pub(crate) fn new(worker: usize, flow: Flow) -> Working {
+        Working { worker, flow, exhausted: false, last: false }
+    }
+
+    /// Takes one order, if there is one, steps the flow once, and tells the coordinator what came of it.
+    pub(crate) fn turn(
+        &mut self,
+        orders: &Receiver<Order>,
+        news: &Sender<News>,
+        pace: &dyn Pace,
+        now: Timestamp,
+    ) -> Result<Turn, RunError> {
         match orders.try_recv() {
-            Ok(Order::EndEpoch { epoch, last: is_last }) => {
-                last = is_last;
-                flow.end_epoch(epoch, is_last);
+            Ok(Order::EndEpoch { epoch, last }) => {
+                self.last = last;
+                self.flow.end_epoch(epoch, last);
             }
-            Ok(Order::MakeWay) => flow.make_way(),
+            Ok(Order::MakeWay) => self.flow.make_way(),
             Ok(Order::Applied(epoch)) => {
-                flow.applied(epoch);
-                if last {
-                    return Ok(());
+                self.flow.applied(epoch);
+                if self.last {
+                    return Ok(Turn::Over);
                 }
             }
-            Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+            Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(Turn::Over),
             Err(TryRecvError::Empty) => {}
         }
-        let moved = flow.step(started_at + start.elapsed(), pace)?;
-        if let Some((_, contribution)) = flow.take_contribution() {
+        let moved = self.flow.step(now, pace)?;
+        let worker = self.worker;
+        if let Some((_, contribution)) = self.flow.take_contribution() {
             let _ = news.send(News::Ended { worker, contribution });
         }
-        if !exhausted && flow.is_exhausted() {
-            exhausted = true;
+        if !self.exhausted && self.flow.is_exhausted() {
+            self.exhausted = true;
             let _ = news.send(News::Exhausted { worker });
         }
-        if !moved && orders.is_empty() {
-            std::thread::park_timeout(NAP);
-        }
+        Ok(if moved { Turn::Moved } else { Turn::Waits })
     }
 }
 

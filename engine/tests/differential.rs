@@ -1,10 +1,10 @@
 //! HW-8: the engine's output equals the interpreter's, as a multiset, for every number of workers, every
 //! interleaving, every place where epochs end, and every restart.
 //!
-//! Random topologies run over random records. The simulated runs step all workers in one thread in an order that
-//! a seed decides, with the smallest limits and tables that do not fit their budget, and die at random; the
-//! threaded ones are real jobs. If a test fails here, a topology means one thing on one worker and another on
-//! several, or a restart loses, repeats or misjudges records (HW-1, HW-3, HW-4, HW-6).
+//! Random topologies of all operators run over random records. Seeds run them in the public simulation
+//! ([`highwater::simulate`]), with the smallest limits, tables that do not fit their budget, deaths and every other
+//! fault; the threaded ones are real jobs. If a test fails here, a topology means one thing on one worker and another
+//! on several, or a restart loses, repeats or misjudges records (HW-1, HW-3, HW-4, HW-6).
 
 #[path = "differential/build.rs"]
 mod build;
@@ -12,8 +12,12 @@ mod build;
 mod case;
 #[path = "differential/joins.rs"]
 mod joins;
-#[path = "differential/simulate.rs"]
-mod simulate;
+#[path = "differential/kept.rs"]
+mod kept;
+#[path = "differential/seeds.rs"]
+mod seeds;
+#[path = "differential/whole.rs"]
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -25,9 +29,8 @@ use highwater::prelude::{Job, JobError};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use build::{Gate, build};
+use build::{Gate, InMemory, build};
 use case::{Case, Out};
-use simulate::{Dice, Disk, live};
 
 const PERSISTENCE: FileFailurePersistence =
     FileFailurePersistence::Direct("tests/differential.proptest-regressions");
@@ -48,23 +51,9 @@ fn sorted(mut out: Vec<Out>) -> Vec<Out> {
 /// What the topology means.
 fn meaning(case: &Case) -> Vec<Out> {
     let sink = Memory::sink();
-    interpret(build(case, &Gate::open(), &sink, || {})).expect("the interpreter runs");
+    interpret(build(case, &InMemory { gate: &Gate::open(), sink: &sink }, || {}))
+        .expect("the interpreter runs");
     sorted(sink.take())
-}
-
-/// What comes out of simulated workers that die `deaths` times.
-fn simulated(case: &Case, seed: u64, deaths: usize) -> Vec<Out> {
-    let (mut dice, mut disk, sink) = (Dice(seed), Disk::new(), Memory::sink());
-    let mut dies = deaths;
-    loop {
-        let workers = 1 + dice.roll(5);
-        let steps = (dies > 0).then(|| dice.roll(40 + case.records() * 8));
-        let graph = build(case, &Gate::open(), &sink, || {}).finish().expect("the case is a topology");
-        if live(&graph, &mut disk, workers, steps, &mut dice) {
-            return sorted(sink.take());
-        }
-        dies -= 1;
-    }
 }
 
 fn job(
@@ -73,7 +62,7 @@ fn job(
     sink: &highwater::operators::memory::MemorySink<Out>,
     workers: usize,
 ) -> Job {
-    let topology = build(case, gate, sink, || {});
+    let topology = build(case, &InMemory { gate, sink }, || {});
     Job::new(topology).workers(workers).epoch_interval(Duration::from_millis(10)).memory(64 << 20)
 }
 
@@ -114,7 +103,7 @@ fn panicking(case: &Case, deaths: &[(usize, usize)], last_workers: usize) -> Vec
     let run = |left: isize, workers: usize| {
         let left = Arc::new(AtomicIsize::new(left));
         let look = move || assert!(left.fetch_sub(1, Ordering::SeqCst) != 0, "on purpose");
-        let topology = build(case, &Gate::open(), &sink, look);
+        let topology = build(case, &InMemory { gate: &Gate::open(), sink: &sink }, look);
         let job = Job::new(topology).workers(workers).state(directory.path()).memory(64 << 20);
         job.epoch_interval(Duration::from_millis(10)).run()
     };
@@ -130,24 +119,6 @@ fn panicking(case: &Case, deaths: &[(usize, usize)], last_workers: usize) -> Vec
 
 fn workers() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1usize), Just(2), Just(4)]
-}
-
-proptest! {
-    #![proptest_config(config(400))]
-
-    #[test]
-    fn simulated_workers_emit_what_the_interpreter_emits(
-        case in case::calm(60), seed in any::<u64>(), deaths in 0usize..4,
-    ) {
-        prop_assert_eq!(simulated(&case, seed, deaths), meaning(&case));
-    }
-
-    #[test]
-    fn simulated_workers_judge_lateness_as_the_interpreter_does(
-        case in case::late(80), seed in any::<u64>(), deaths in 0usize..4,
-    ) {
-        prop_assert_eq!(simulated(&case, seed, deaths), meaning(&case));
-    }
 }
 
 proptest! {

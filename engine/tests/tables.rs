@@ -4,7 +4,7 @@
 
 #[path = "tables/feed.rs"]
 mod feed;
-#[path = "differential/simulate.rs"]
+#[path = "tables/simulate.rs"]
 mod simulate;
 
 use std::collections::BTreeMap;

@@ -159,16 +159,19 @@ impl<B> Inputs<B> {
         &self.sides
     }
 
-    /// A side without active edges goes with the others; the watermark of a side never falls.
+    /// A side without active edges goes with the others; so does one whose active edges have all ended, which says
+    /// nothing of those that are idle. The watermark of a side never falls.
     fn raise_sides(&mut self) {
         if self.sides.len() == 1 {
             self.sides[0] = self.watermark;
             return;
         }
         for (side, kept) in self.sides.iter_mut().enumerate() {
-            let active = self.edges.iter().filter(|edge| edge.side == side && !edge.idle);
-            let own = active.map(|edge| edge.watermark).min().unwrap_or(self.watermark);
-            *kept = own.max(*kept);
+            let of_side = self.edges.iter().filter(|edge| edge.side == side);
+            let any_idle = of_side.clone().any(|edge| edge.idle);
+            let own = of_side.filter(|edge| !edge.idle).map(|edge| edge.watermark).min();
+            let own = own.filter(|&own| !(any_idle && own == Timestamp::MAX));
+            *kept = own.unwrap_or(self.watermark).max(*kept);
         }
     }
 
@@ -335,6 +338,22 @@ mod tests {
             (inputs.receive(), inputs.batch_watermark()),
             (Some(Signal::Batch(3)), Timestamp::from_millis(10))
         );
+    }
+
+    #[test]
+    fn an_ended_edge_beside_an_idle_one_does_not_end_the_time_of_its_side() {
+        let (mut edge, inputs) = edges(3);
+        let sided = inputs.edges.into_iter().zip([0, 0, 1]).map(|(edge, side)| (side, edge.receive));
+        let mut inputs = Inputs::with_sides(sided);
+        edge[0].deliver(Signal::Watermark(Timestamp::MAX));
+        edge[1].deliver(at(10));
+        edge[2].deliver(at(10));
+        edge[1].deliver(Signal::Idle);
+        edge[1].deliver(Signal::Active);
+        edge[1].deliver(Signal::Batch(1));
+        let received: Vec<_> = std::iter::from_fn(|| inputs.receive()).collect();
+        assert!(received.contains(&Signal::Batch(1)), "{received:?}");
+        assert_eq!(inputs.batch_watermark(), Timestamp::from_millis(10));
     }
 
     #[test]

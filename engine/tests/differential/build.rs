@@ -1,14 +1,18 @@
 //! From a case to a topology.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use highwater::operators::memory::MemorySink;
 use highwater::operators::source::{Poll, Polled, Reader, Source};
 use highwater::prelude::*;
+use highwater::simulate::World;
 
-use super::case::{Case, Keyed, Keys, Out, Rec, Stage, WindowOf};
+use super::case::{Case, Keyed, Keys, Out, Rec, Sinks, Stage, WindowOf};
 use super::joins::apply_join;
+use super::kept::{self, Dying, Uneven};
+use super::whole;
 
 /// How many records the sources may still deliver, all together.
 #[derive(Clone)]
@@ -82,19 +86,66 @@ impl Reader for GatedReader {
     }
 }
 
+/// Where the records of a case come from, and where its outputs go.
+pub trait Ends {
+    fn source(&self, topology: &Topology, name: &str, splits: &[Vec<Rec>]) -> Stream<Rec, Untimed>;
+
+    fn sink(&self, outputs: Stream<Out, Untimed>);
+}
+
+/// A real job, or the interpreter: a gate, and a sink in memory.
+pub struct InMemory<'a> {
+    pub gate: &'a Gate,
+    pub sink: &'a MemorySink<Out>,
+}
+
+impl Ends for InMemory<'_> {
+    fn source(&self, topology: &Topology, name: &str, splits: &[Vec<Rec>]) -> Stream<Rec, Untimed> {
+        let splits = splits.iter().cloned().map(Arc::new).collect();
+        topology.source(name, Gated { splits, gate: self.gate.clone() })
+    }
+
+    fn sink(&self, outputs: Stream<Out, Untimed>) {
+        outputs.sink("out", self.sink.clone());
+    }
+}
+
+/// A simulation.
+pub struct Simulated<'a> {
+    pub world: &'a World,
+    pub topics: bool,
+    pub sinks: Sinks,
+}
+
+impl Ends for Simulated<'_> {
+    fn source(&self, topology: &Topology, name: &str, splits: &[Vec<Rec>]) -> Stream<Rec, Untimed> {
+        let splits = splits.iter().cloned();
+        match self.topics {
+            true => topology.source(name, self.world.topic(name, splits)),
+            false => topology.source(name, self.world.source(splits)),
+        }
+    }
+
+    fn sink(&self, outputs: Stream<Out, Untimed>) {
+        let (some, others) = outputs.branch(|(tag, _)| tag % 2 == 0);
+        match self.sinks {
+            Sinks::Staging => some.merge(others).sink("out", self.world.sink("staged")),
+            Sinks::Transactional => {
+                some.merge(others).sink("out", self.world.transactional_sink("transactional"))
+            }
+            Sinks::Both => {
+                some.sink("some", self.world.transactional_sink("transactional"));
+                others.sink("others", self.world.sink("staged"));
+            }
+        }
+    }
+}
+
 /// The topology of the case; `look` sees every record that an `Inspect` sees.
-pub fn build(
-    case: &Case,
-    gate: &Gate,
-    sink: &MemorySink<Out>,
-    look: impl Fn() + Clone + Send + Sync + 'static,
-) -> Topology {
+pub fn build(case: &Case, ends: &impl Ends, look: impl Fn() + Clone + Send + Sync + 'static) -> Topology {
     let topology = Topology::new("case");
     let (first, second) = case.splits.split_at(case.splits.len() - case.second);
-    let source = |name: &str, splits: &[Vec<Rec>]| {
-        let splits = splits.iter().cloned().map(Arc::new).collect();
-        topology.source(name, Gated { splits, gate: gate.clone() })
-    };
+    let source = |name: &str, splits: &[Vec<Rec>]| ends.source(&topology, name, splits);
     let timed = |stream: Stream<Rec, Untimed>| {
         stream.event_time(|rec| Timestamp::from_millis(rec.at), Duration::from_millis(case.lag))
     };
@@ -109,7 +160,7 @@ pub fn build(
         stream = apply(stream, *stage, &format!("stage-{number}"), &mut outs);
     }
     outs.add(stream);
-    outs.all.expect("one output was added").sink("out", sink.clone());
+    ends.sink(outs.all.expect("one output was added"));
     topology
 }
 
@@ -175,12 +226,32 @@ fn apply(stream: Stream<Rec>, stage: Stage, name: &str, outs: &mut Outs) -> Stre
             outs.add(stream.clone());
             stream
         }
+        Stage::Async { unordered } => {
+            let requests = stream.map_async(name, answer).in_flight(5);
+            if unordered { requests.unordered().or_fail() } else { requests.or_fail() }
+        }
         Stage::Keyed(keys, keyed) => apply_keyed(stream.key_by(group(keys)), keyed, name, outs),
         Stage::Join(keys, join) => {
             let (left, right) = stream.branch(|rec| rec.value % 2 == 0);
             apply_join(left.key_by(group(keys)), right.key_by(group(keys)), join, name, outs)
         }
     }
+}
+
+/// Answers after some polls.
+async fn answer(rec: Rec) -> Result<Rec, Cause> {
+    let mut left = rec.value % 3;
+    poll_fn(|context| {
+        left -= 1;
+        if left < 0 {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+    let value = rec.value + 5;
+    Ok(with_value(rec, value))
 }
 
 fn group(keys: Keys) -> impl Fn(&Rec) -> Group + Send + Sync + 'static {
@@ -224,22 +295,24 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             stream.fold(name, || 0, |kept, r| chain(kept, &r)).to_stream().map(|(key, h)| rec(key, 0, h))
         }
         Keyed::Reduce => stream.reduce(name, combine).to_stream().map(|(key, r)| rec(key, r.at, r.value)),
-        Keyed::Window { size, offset, lateness, with_late, of } => {
-            let millis = |n: u16| Duration::from_millis(u64::from(n));
+        Keyed::Window { size, offset, lateness, with_late, early, of } => {
             let windows = stream.window(tumbling(millis(size)).offset(millis(offset)));
             let windows = windows.allow_late(millis(lateness));
+            let windows = if early > 0 { windows.emit_early(millis(early)) } else { windows };
             match of {
                 WindowOf::Fold => {
                     let windows = told_late(windows, with_late, outs);
-                    windows.fold(name, || 0, |kept, r| chain(kept, &r)).map(of_window)
+                    let folded = windows.fold(name, || 0, |kept, r| chain(kept, &r));
+                    folded.filter(|w| w.timing != Timing::Early).map(of_window)
                 }
                 _ => merged_windows(windows, with_late, of, name, outs),
             }
         }
-        Keyed::Sliding { size, slide, offset, lateness, with_late, of } => {
-            let millis = |n: u16| Duration::from_millis(u64::from(n));
+        Keyed::Sliding { size, slide, offset, lateness, with_late, early, of } => {
             let windows = stream.window(sliding(millis(size), millis(slide)).offset(millis(offset)));
-            merged_windows(windows.allow_late(millis(lateness)), with_late, of, name, outs)
+            let windows = windows.allow_late(millis(lateness));
+            let windows = if early > 0 { windows.emit_early(millis(early)) } else { windows };
+            merged_windows(windows, with_late, of, name, outs)
         }
         Keyed::Session { gap, with_late, of } => {
             let windows = stream.window(session(Duration::from_millis(u64::from(gap))));
@@ -251,7 +324,6 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
         }
         Keyed::Dedup { ttl } => stream.dedup(name, Duration::from_millis(u64::from(ttl))).values(),
         Keyed::TwoStage { size, slide, lateness, with_late } => {
-            let millis = |n: u16| Duration::from_millis(u64::from(n));
             let windows = stream.two_stage().window(sliding(millis(size), millis(slide)));
             in_two_stages(windows.allow_late(millis(lateness)), with_late, name, outs)
         }
@@ -273,7 +345,26 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             };
             stream.process(name, make).values()
         }
+        Keyed::Apply { size } => kept::apply(stream.window(tumbling(millis(size))), name),
+        Keyed::Custom { size } => {
+            let windows = stream.window(Uneven(i64::from(size)));
+            windows.aggregate(name, |a| a.sum(|r: &Rec| r.value)).map(of_window)
+        }
+        Keyed::Ttl { ttl } => {
+            stream.process(name, move |states| Dying { last: states.ttl(millis(ttl)).value("last") }).values()
+        }
+        Keyed::Latest => {
+            let latest = stream.filter(|_, rec| rec.value % 7 != 0).latest(name);
+            let latest = latest.filter(|_, rec| rec.value % 3 != 0).map_values(|rec: Rec| rec.value + 1);
+            latest.to_stream().map(|(key, value)| rec(key, 3, value))
+        }
+        Keyed::Upsert(divisor) => kept::upsert(stream, divisor, name),
+        Keyed::Whole(what) => whole::apply(stream, what, name),
     }
+}
+
+pub fn millis(n: u16) -> Duration {
+    Duration::from_millis(u64::from(n))
 }
 
 fn of_window(w: Windowed<Group, i64>) -> Rec {
@@ -326,12 +417,17 @@ fn merged_windows<W: highwater::operators::window::Windows>(
 ) -> Stream<Rec> {
     let windows = told_late(windows, with_late, outs);
     match of {
-        WindowOf::Count => windows.count(name).map(|w| of_window(with(w, |count| count as i64))),
+        WindowOf::Count => {
+            let counts = windows.count(name).filter(|w| w.timing != Timing::Early);
+            counts.map(|w| of_window(with(w, |count| count as i64)))
+        }
         WindowOf::Aggregate => windows
             .aggregate(name, |a| (a.sum(|r: &Rec| r.value), a.max(|r| r.value)))
+            .filter(|w| w.timing != Timing::Early)
             .map(|w| of_window(with(w, |(sum, max)| sum * 3 + max))),
         WindowOf::Reduce | WindowOf::Fold => {
-            windows.reduce(name, first_and_last).map(|w| of_window(with(w, |r: Rec| r.at * 7 + r.value)))
+            let reduced = windows.reduce(name, first_and_last).filter(|w| w.timing != Timing::Early);
+            reduced.map(|w| of_window(with(w, |r: Rec| r.at * 7 + r.value)))
         }
     }
 }

@@ -42,6 +42,8 @@ pub enum Keyed {
         offset: u16,
         lateness: u16,
         with_late: bool,
+        /// Time between early results, which are taken out again; none if 0.
+        early: u16,
         of: WindowOf,
     },
     Sliding {
@@ -50,6 +52,7 @@ pub enum Keyed {
         offset: u16,
         lateness: u16,
         with_late: bool,
+        early: u16,
         of: WindowOf,
     },
     /// Sliding windows, in two stages.
@@ -75,6 +78,38 @@ pub enum Keyed {
     Process {
         size: u16,
     },
+    /// All records of a window at once.
+    Apply {
+        size: u16,
+    },
+    /// Windows of the test's own.
+    Custom {
+        size: u16,
+    },
+    /// A value that dies.
+    Ttl {
+        ttl: u16,
+    },
+    Latest,
+    /// The changes of a table from which rows are deleted.
+    Upsert(i64),
+    /// What no order changes, when the input has ended.
+    Whole(Whole),
+}
+
+/// Operators whose results depend on how records interleave, but for something that is known in the end.
+#[derive(Clone, Copy, Debug)]
+pub enum Whole {
+    /// The last count, combined before it moves.
+    TwoStage,
+    /// The last rows of two tables joined.
+    TableJoin,
+    /// How many records have been joined with a table.
+    StreamTable,
+    /// The same with a table on every worker.
+    Broadcast,
+    /// How many records there were, by whatever clock.
+    ProcessingTime,
 }
 
 /// What is made of a window.
@@ -100,6 +135,10 @@ pub enum Stage {
     CloneMerge(i64),
     /// The stream so far goes to the sink, too.
     Tap,
+    /// Each record is asked for outside.
+    Async {
+        unordered: bool,
+    },
     Keyed(Keys, Keyed),
     /// The records of even value with those of odd value.
     Join(Keys, Join),
@@ -139,12 +178,18 @@ pub struct Case {
     pub merge_untimed: bool,
     pub lag: u64,
     pub stages: Vec<Stage>,
+    /// In a simulation: whether the sources are topics.
+    pub topics: bool,
+    /// In a simulation: which outputs go into transactions, none, all, or every second.
+    pub transactional: Sinks,
 }
 
-impl Case {
-    pub fn records(&self) -> usize {
-        self.splits.iter().map(Vec::len).sum()
-    }
+/// Where a simulation's outputs go.
+#[derive(Clone, Copy, Debug)]
+pub enum Sinks {
+    Staging,
+    Transactional,
+    Both,
 }
 
 fn keys() -> impl Strategy<Value = Keys> {
@@ -160,18 +205,26 @@ fn keyed() -> impl Strategy<Value = Keyed> {
     ];
     let lateness = prop_oneof![Just(0u16), 0u16..40];
     let two_stage = (1u16..60, 1u16..40, lateness.clone(), any::<bool>());
-    let window = (1u16..60, 0u16..70, lateness.clone(), any::<bool>(), of.clone());
-    let sliding = (1u16..60, 1u16..40, 0u16..70, lateness, any::<bool>(), of.clone());
+    let early = prop_oneof![3 => Just(0u16), 1 => 1u16..40];
+    let window = (1u16..60, 0u16..70, lateness.clone(), any::<bool>(), early.clone(), of.clone());
+    let sliding = (1u16..60, 1u16..40, 0u16..70, lateness, any::<bool>(), early, of.clone());
+    let whole = prop_oneof![
+        Just(Whole::TwoStage),
+        Just(Whole::TableJoin),
+        Just(Whole::StreamTable),
+        Just(Whole::Broadcast),
+        Just(Whole::ProcessingTime),
+    ];
     prop_oneof![
         1 => Just(Keyed::Count),
         1 => Just(Keyed::Aggregate),
         1 => Just(Keyed::Fold),
         1 => Just(Keyed::Reduce),
-        4 => window.prop_map(|(size, offset, lateness, with_late, of)| {
-            Keyed::Window { size, offset, lateness, with_late, of }
+        4 => window.prop_map(|(size, offset, lateness, with_late, early, of)| {
+            Keyed::Window { size, offset, lateness, with_late, early, of }
         }),
-        4 => sliding.prop_map(|(size, slide, offset, lateness, with_late, of)| {
-            Keyed::Sliding { size, slide, offset, lateness, with_late, of }
+        4 => sliding.prop_map(|(size, slide, offset, lateness, with_late, early, of)| {
+            Keyed::Sliding { size, slide, offset, lateness, with_late, early, of }
         }),
         3 => (1u16..30, any::<bool>(), of.clone()).prop_map(|(gap, with_late, of)| {
             Keyed::Session { gap, with_late, of }
@@ -183,6 +236,12 @@ fn keyed() -> impl Strategy<Value = Keyed> {
         }),
         2 => any::<bool>().prop_map(|with_late| Keyed::Sorted { with_late }),
         2 => (1u16..60).prop_map(|size| Keyed::Process { size }),
+        1 => (1u16..60).prop_map(|size| Keyed::Apply { size }),
+        1 => (1u16..60).prop_map(|size| Keyed::Custom { size }),
+        1 => (0u16..60).prop_map(|ttl| Keyed::Ttl { ttl }),
+        1 => Just(Keyed::Latest),
+        1 => (2i64..5).prop_map(Keyed::Upsert),
+        3 => whole.prop_map(Keyed::Whole),
     ]
 }
 
@@ -209,6 +268,7 @@ fn stage() -> impl Strategy<Value = Stage> {
         1 => (2i64..4).prop_map(Stage::BranchMerge),
         1 => (2i64..4).prop_map(Stage::CloneMerge),
         1 => Just(Stage::Tap),
+        1 => any::<bool>().prop_map(|unordered| Stage::Async { unordered }),
         6 => (keys(), keyed()).prop_map(|(keys, keyed)| Stage::Keyed(keys, keyed)),
         2 => (keys(), join()).prop_map(|(keys, join)| Stage::Join(keys, join)),
     ]
@@ -235,15 +295,17 @@ fn case(
     late: bool,
 ) -> impl Strategy<Value = Case> {
     let stages = prop::collection::vec(stage(), 1..6);
-    (splits, lag, stages, any::<prop::sample::Index>(), any::<bool>()).prop_map(
-        move |(mut splits, lag, stages, second, merge_untimed)| {
+    let sinks = prop_oneof![Just(Sinks::Staging), Just(Sinks::Transactional), Just(Sinks::Both)];
+    let ends = (any::<bool>(), sinks);
+    (splits, lag, stages, any::<prop::sample::Index>(), any::<bool>(), ends).prop_map(
+        move |(mut splits, lag, stages, second, merge_untimed, (topics, transactional))| {
             for (number, split) in splits.iter_mut().enumerate() {
                 split.iter_mut().for_each(|record| record.split = number as u8);
             }
             let several = splits.len() > 1;
             let second = if several { second.index(splits.len()) } else { 0 };
             let start = Known { late, ordered: true, fresh: second == 0 || merge_untimed, times_fixed: true };
-            Case { stages: legal(stages, start), splits, second, merge_untimed, lag }
+            Case { stages: legal(stages, start), splits, second, merge_untimed, lag, topics, transactional }
         },
     )
 }
@@ -283,6 +345,13 @@ fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
                 kept.push(stage);
             }
             Stage::Keyed(keys, keyed) => kept.extend(legal_keyed(keys, keyed, &mut known)),
+            // A record that waits here over a restart may go on on another worker than the one that reads its split
+            // then: neither its order among those of its split nor the watermark that it meets is fixed.
+            Stage::Async { .. } => {
+                known.ordered = false;
+                known.fresh = false;
+                kept.push(stage);
+            }
             // A second one would give as many rows as the first, squared.
             Stage::Join(..) if kept.iter().any(|stage| matches!(stage, Stage::Join(..))) => {}
             Stage::Join(keys, join) => kept.extend(legal_join(keys, join, &mut known)),
@@ -310,10 +379,10 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
     let merged = if in_order { WindowOf::Reduce } else { WindowOf::Aggregate };
     let keyed = match keyed {
         Keyed::Aggregate | Keyed::Fold | Keyed::Reduce if !in_order => Keyed::Count,
-        Keyed::Window { size, offset, lateness, with_late, of: WindowOf::Fold | WindowOf::Reduce }
+        Keyed::Window { size, offset, lateness, with_late, early, of: WindowOf::Fold | WindowOf::Reduce }
             if !in_order =>
         {
-            Keyed::Window { size, offset, lateness, with_late, of: WindowOf::Aggregate }
+            Keyed::Window { size, offset, lateness, with_late, early, of: WindowOf::Aggregate }
         }
         Keyed::Sliding {
             size,
@@ -321,16 +390,23 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
             offset,
             lateness,
             with_late,
+            early,
             of: WindowOf::Fold | WindowOf::Reduce,
-        } => Keyed::Sliding { size, slide, offset, lateness, with_late, of: merged },
+        } => Keyed::Sliding { size, slide, offset, lateness, with_late, early, of: merged },
         Keyed::Session { gap, with_late, of: WindowOf::Fold | WindowOf::Reduce } => {
             Keyed::Session { gap, with_late, of: merged }
         }
-        Keyed::Sorted { .. } | Keyed::Records(_) | Keyed::Dedup { .. } if !in_order => return None,
+        Keyed::Sorted { .. } | Keyed::Records(_) | Keyed::Dedup { .. } | Keyed::Ttl { .. } if !in_order => {
+            return None;
+        }
+        Keyed::Latest | Keyed::Upsert(_) if !in_order => return None,
         other => other,
     };
     match keyed {
         Keyed::Count | Keyed::Aggregate | Keyed::Fold | Keyed::Reduce => known.times_fixed &= in_order,
+        Keyed::Latest | Keyed::Upsert(_) => {}
+        // One record a key, at the end of time.
+        Keyed::Whole(_) => (known.late, known.times_fixed) = (false, true),
         _ if !by_time => return None,
         // Whether a session has fired when a record comes at its very end depends on how watermarks follow each other,
         // where the record lies at the watermark itself: results of windows may.
@@ -339,7 +415,8 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
         | Keyed::Sliding { lateness, .. }
         | Keyed::TwoStage { lateness, .. } => known.late &= lateness > 0,
         Keyed::Sorted { .. } | Keyed::Session { .. } => known.late = false,
-        Keyed::Process { .. } | Keyed::Records(_) | Keyed::Dedup { .. } => {}
+        Keyed::Apply { .. } | Keyed::Custom { .. } => known.late = false,
+        Keyed::Process { .. } | Keyed::Records(_) | Keyed::Dedup { .. } | Keyed::Ttl { .. } => {}
     }
     known.ordered = false;
     known.fresh = false;
