@@ -58,7 +58,7 @@ pub(crate) type Splits = BTreeMap<usize, Vec<String>>;
 /// What the beginning of an attempt comes to.
 pub(crate) enum Begun {
     /// It runs.
-    Running(Attempt),
+    Running(Box<Attempt>),
     /// There is nothing to do.
     Over(Outcome),
 }
@@ -130,7 +130,8 @@ fn begin_with_share(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun
     let workers = Arc::new(Workers::on(parts, &ground));
     let (orders, news, threads) = workers.start(requesting)?;
     let coordinator = ground.coordinator(parts, Arc::clone(&watching.new), orders, news);
-    Ok(Begun::Running(Attempt { coordinator, threads, watching, parts: Arc::clone(parts) }))
+    let attempt = Attempt { coordinator, threads, watching, parts: Arc::clone(parts) };
+    Ok(Begun::Running(Box::new(attempt)))
 }
 
 impl Ground {

@@ -13,8 +13,9 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// How many times its own size an input may take in memory: 10, as a text of many short fields takes three words and
 /// an allocation for each.
 const TIMES_INPUT: usize = 10;
-/// What every input may take beside, in bytes: 16 MiB. The text of a shape may stand for 2^20 parts; a file is read through a buffer of 256 KiB for each reader, and
-/// serde makes room for up to 1 MiB of elements, at each level, on the word of a length alone.
+/// What every input may take beside, in bytes: 16 MiB. The text of a shape may stand for 2^20 parts; a file is read
+/// through a buffer of 256 KiB for each reader, and serde makes room for up to 1 MiB of elements, at each level, on
+/// the word of a length alone.
 const BYTES_BESIDE: usize = 16 << 20;
 
 /// Tries the target of this name on one input.

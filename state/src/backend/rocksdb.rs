@@ -12,7 +12,6 @@ mod synced;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -38,11 +37,6 @@ pub(crate) const DATABASE: &str = "db";
 const KEYS_PER_LOOKUP_MAX: usize = 1024;
 /// Past this many bytes of log, the families that hold the log back are written to files.
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// How often a lock is tried for, with a pause in between: for one second. A process that was started by the last
-/// owner holds a copy of the lock until it has become another program, and so does one that is just being killed.
-const LOCK_TRIES: u32 = 50;
-/// The pause between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// How many files are kept open.
 const OPEN_FILES_MAX: i32 = 1000;
 /// Bits a key in the bloom filter of the family `values`: one lookup in a hundred reads a block in vain.
@@ -349,14 +343,11 @@ pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path).map_err(in_directory)?;
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(DirectoryLock(file)),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(source)) => return Err(in_directory(source)),
-        }
+    match file.try_lock() {
+        Ok(()) => Ok(DirectoryLock(file)),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(source)) => Err(in_directory(source)),
     }
-    Err(StateError::InUse(directory.to_owned()))
 }
 
 /// Refuses a database that has lost its `CURRENT`: RocksDB would make an empty one in its place, unless there
