@@ -1,8 +1,8 @@
 //! Faults of the world, each really done: a full disk, damaged files, a second process, records that cannot be read, a
 //! clock that jumps, a sink that is slow, records and keys that are huge, topics that grow or are deleted.
 //!
-//! A fault ends in an error that names it, or in nothing: never in wrong results, a panic or a hang. What needs a broker
-//! says that it is skipped where there is none; so does what needs to mount a file system.
+//! A fault ends in an error that names it, or in nothing: never in wrong results, a panic or a hang. What needs a
+//! broker says that it is skipped where there is none; so does what needs to mount a file system.
 
 #[path = "kafka/broker.rs"]
 mod broker;

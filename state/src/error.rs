@@ -30,9 +30,9 @@ pub enum StateError {
     /// The database holds less than was synced.
     #[error(
         "the state directory has lost what was committed last: the database reaches change {reached}, and {synced} \
-            were synced; a log ({logs}) or the manifest is damaged or cut short, or the database was replaced by an older \
-            one: restore the whole directory from a savepoint or a copy, or delete it and compute anew; to go on with \
-            what is left of it, at the price that results of the lost epochs are written again, delete {}",
+            were synced; a log ({logs}) or the manifest is damaged or cut short, or the database was replaced by an \
+            older one: restore the whole directory from a savepoint or a copy, or delete it and compute anew; to go on \
+            with what is left of it, at the price that results of the lost epochs are written again, delete {}",
         note.display()
     )]
     Lost {
