@@ -31,13 +31,8 @@ pub enum StateError {
     #[error(
         "the state directory has lost what was committed last: the database reaches change {reached}, and {synced} \
             were synced; a log ({logs}) or the manifest is damaged or cut short, or the database was replaced by an \
-<<<<<<< HEAD
             older one: restore the whole directory from a savepoint or a copy, or delete it and compute anew; to go \
             on with what is left of it, at the price that results of the lost epochs are written again, delete {}",
-=======
-            older one: restore the whole directory from a savepoint or a copy, or delete it and compute anew; to go on \
-            with what is left of it, at the price that results of the lost epochs are written again, delete {}",
->>>>>>> faults
         note.display()
     )]
     Lost {

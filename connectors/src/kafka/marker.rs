@@ -15,7 +15,7 @@ pub fn write(marker: &Marker) -> String {
     format!("{BEGIN} epoch={} state={:032x} instance={:016x}", marker.epoch.0, marker.state, marker.instance)
 }
 
-/// The marker that [`write`] wrote.
+/// The marker that [`write()`] wrote.
 ///
 /// # Errors
 /// Why the text is no marker.
