@@ -132,7 +132,7 @@ impl Broker {
 
     /// The brokers give up the open transaction, and fence its producer.
     pub(super) fn time_out(&mut self) -> bool {
-        if !self.transaction.as_ref().is_some_and(|open| !open.decided) {
+        if self.transaction.as_ref().is_none_or(|open| open.decided) {
             return false;
         }
         self.abort();

@@ -345,6 +345,14 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             };
             stream.process(name, make).values()
         }
+        Keyed::Whole(what) => whole::apply(stream, what, name),
+        other => apply_kept(stream, other, name),
+    }
+}
+
+/// Operators that keep more than a sum.
+fn apply_kept(stream: Grouped, keyed: Keyed, name: &str) -> Stream<Rec> {
+    match keyed {
         Keyed::Apply { size } => kept::apply(stream.window(tumbling(millis(size))), name),
         Keyed::Custom { size } => {
             let windows = stream.window(Uneven(i64::from(size)));
@@ -359,7 +367,7 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             latest.to_stream().map(|(key, value)| rec(key, 3, value))
         }
         Keyed::Upsert(divisor) => kept::upsert(stream, divisor, name),
-        Keyed::Whole(what) => whole::apply(stream, what, name),
+        other => unreachable!("{other:?} is dealt with before"),
     }
 }
 
