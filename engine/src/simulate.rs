@@ -7,7 +7,7 @@
 //! outside and at every step of a start and of a commit; calls fail, or say that they failed after they did what they
 //! were asked; requests arrive late; transactions time out; a process stands still, is taken over, and wakes up again.
 //! In the end every sink must show what the topology means, which is what the interpreter
-//! ([`interpret`](highwater_operators::interpret::interpret)) makes of the same input: no record lost, none twice, none
+//! ([`interpret`]) makes of the same input: no record lost, none twice, none
 //! from an epoch that did not happen.
 //!
 //! ```
