@@ -130,8 +130,8 @@ fn begin_with_share(parts: &Arc<Parts>, requesting: &Requesting) -> Result<Begun
     let workers = Arc::new(Workers::on(parts, &ground));
     let (orders, news, threads) = workers.start(requesting)?;
     let coordinator = ground.coordinator(parts, Arc::clone(&watching.new), orders, news);
-    let attempt = Attempt { coordinator, threads, watching, parts: Arc::clone(parts) };
-    Ok(Begun::Running(Box::new(attempt)))
+    let parts = Arc::clone(parts);
+    Ok(Begun::Running(Box::new(Attempt { coordinator, threads, watching, parts })))
 }
 
 impl Ground {
@@ -154,7 +154,7 @@ impl Ground {
 pub(crate) fn run_all(
     parts: &Arc<Parts>,
     requesting: &Requesting,
-    first: Option<Attempt>,
+    first: Option<Box<Attempt>>,
 ) -> Result<Outcome, JobError> {
     let outcome = run_each(parts, requesting, first);
     parts.leave();
@@ -164,7 +164,7 @@ pub(crate) fn run_all(
 fn run_each(
     parts: &Arc<Parts>,
     requesting: &Requesting,
-    mut attempt: Option<Attempt>,
+    mut attempt: Option<Box<Attempt>>,
 ) -> Result<Outcome, JobError> {
     let mut failures = Failures::default();
     loop {

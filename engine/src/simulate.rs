@@ -7,7 +7,7 @@
 //! outside and at every step of a start and of a commit; calls fail, or say that they failed after they did what they
 //! were asked; requests arrive late; transactions time out; a process stands still, is taken over, and wakes up again.
 //! In the end every sink must show what the topology means, which is what the interpreter
-//! ([`interpret()`]) makes of the same input: no record lost, none twice, none
+//! ([`interpret`]) makes of the same input: no record lost, none twice, none
 //! from an epoch that did not happen.
 //!
 //! ```
@@ -37,11 +37,12 @@
 //! the same order; `HIGHWATER_SEEDS=<n>` makes it run so many.
 //!
 //! **What is not simulated**: sources and sinks of your own (their outside is not in the seed); several instances
-//! that share their input; bytes that rot. **What the interpreter cannot tell**: topologies whose results depend on
-//! the order in which workers meet records, such as windows over several splits with records behind the watermark,
-//! processing time, early results, or a stream that is joined with a table; the page `docs/operators.md` says which
-//! they are. Bring those to a result that does not (the last one, the sum of all), or look at what comes out by
-//! [`Simulation::observe`].
+//! that share their input; bytes that rot.
+//!
+//! **What the interpreter cannot tell**: topologies whose results depend on the order in which workers meet records,
+//! such as windows over several splits with records behind the watermark, processing time, early results, or a stream
+//! that is joined with a table; the page `docs/operators.md` says which they are. Bring those to a result that does
+//! not (the last one, the sum of all), or look at what comes out by [`Simulation::observe`].
 
 mod broker;
 mod dice;

@@ -336,13 +336,6 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             let chained = sorted.fold(&format!("{name}-chain"), || 0, |kept, r| chain(kept, &r));
             chained.to_stream().map(|(key, h)| rec(key, 1, h))
         }
-        other => apply_kept(stream, other, name),
-    }
-}
-
-/// Verbs that keep what they keep in a way of their own.
-fn apply_kept(stream: Grouped, keyed: Keyed, name: &str) -> Stream<Rec> {
-    match keyed {
         Keyed::Process { size } => {
             let size = i64::from(size);
             let make = move |states: &mut States<'_, Group>| Buckets {
@@ -352,6 +345,14 @@ fn apply_kept(stream: Grouped, keyed: Keyed, name: &str) -> Stream<Rec> {
             };
             stream.process(name, make).values()
         }
+        Keyed::Whole(what) => whole::apply(stream, what, name),
+        other => apply_kept(stream, other, name),
+    }
+}
+
+/// Operators that keep more than a sum.
+fn apply_kept(stream: Grouped, keyed: Keyed, name: &str) -> Stream<Rec> {
+    match keyed {
         Keyed::Apply { size } => kept::apply(stream.window(tumbling(millis(size))), name),
         Keyed::Custom { size } => {
             let windows = stream.window(Uneven(i64::from(size)));
@@ -366,8 +367,7 @@ fn apply_kept(stream: Grouped, keyed: Keyed, name: &str) -> Stream<Rec> {
             latest.to_stream().map(|(key, value)| rec(key, 3, value))
         }
         Keyed::Upsert(divisor) => kept::upsert(stream, divisor, name),
-        Keyed::Whole(what) => whole::apply(stream, what, name),
-        other => unreachable!("{other:?} is a verb of `apply_keyed`"),
+        other => unreachable!("{other:?} is dealt with before"),
     }
 }
 
