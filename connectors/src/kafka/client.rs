@@ -6,6 +6,7 @@
 //!
 //! The client knows neither codecs nor positions' meaning; it asks the cluster and hands out queues.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -289,6 +290,8 @@ impl ConsumerContext for ConsumerReports {
 pub(super) struct Client {
     consumer: Arc<BaseConsumer<ConsumerReports>>,
     commits: bool,
+    /// Where each partition that is begun at its end ended when it was begun for the first time.
+    latest: Mutex<BTreeMap<i32, i64>>,
 }
 
 impl Client {
@@ -297,7 +300,7 @@ impl Client {
         let reports = ConsumerReports(Troubles::new(kafka, topic, commits));
         let consumer =
             kafka.consumer_settings()?.create_with_context(reports).map_err(|error| kafka.refused(error))?;
-        Ok(Client { consumer: Arc::new(consumer), commits })
+        Ok(Client { consumer: Arc::new(consumer), commits, latest: Mutex::default() })
     }
 
     fn troubles(&self) -> &Troubles {
@@ -325,6 +328,12 @@ impl Client {
                 range.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail))
             },
         )
+    }
+
+    /// Where a partition is begun at its end: at the end that it had when it was first begun in this process, because
+    /// what came since may have been read in an epoch that was given up.
+    pub(super) fn latest_at_first(&self, partition: i32, end: i64) -> i64 {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner).entry(partition).or_insert(end)
     }
 
     /// Begins to fetch a partition.

@@ -176,7 +176,7 @@ impl<T> KafkaSource<T> {
         let offset = match (from, self.begin) {
             (Start::At(next_offset), _) => next_offset,
             (Start::Added, _) | (Start::New, Begin::Earliest) => low,
-            (Start::New, Begin::Latest) => high,
+            (Start::New, Begin::Latest) => client.latest_at_first(partition, high),
         };
         if offset < low || offset > high {
             return Err(KafkaError::OutOfRange { topic: self.topic.clone(), partition, offset, low, high });
