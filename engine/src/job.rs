@@ -182,7 +182,7 @@ impl Job {
         let attempt = match shared {
             true => None,
             false => match attempt::begin(&parts, &requesting).inspect_err(|_| parts.leave())? {
-                Begun::Running(attempt) => Some(*attempt),
+                Begun::Running(attempt) => Some(attempt),
                 Begun::Over(outcome) => {
                     parts.leave();
                     let outcome = Some(outcome);
