@@ -7,6 +7,7 @@
 //! the row that names the [layout](crate::layout).
 
 mod read_only;
+mod records;
 mod synced;
 
 use std::fs::{self, File, TryLockError};
@@ -87,6 +88,7 @@ impl RocksDbBackend {
         let lock = lock(directory)?;
         let path = directory.join(DATABASE);
         refuse_remains(&path)?;
+        records::refuse_recycled(&path)?;
         let synced = Synced::open(directory)?;
         let logs = logs(&path);
         // RocksDB would make it for everybody to read, and the state directory may be one that others can enter.

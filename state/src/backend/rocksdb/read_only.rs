@@ -41,6 +41,7 @@ impl ReadOnlyBackend {
             super::refuse_remains(&path)?;
             return Err(StateError::NoState(directory.to_owned()));
         }
+        super::records::refuse_recycled(&path)?;
         let lock = share(directory)?;
         let mut options = Options::default();
         options.set_paranoid_checks(true);
