@@ -1,9 +1,9 @@
 //! A look at the records of the manifest and of the logs before RocksDB reads them.
 //!
-//! RocksDB 11 reads a record for ever that says it lies in a recycled file, if it is not the first of the file: it takes
-//! it for no record, and looks at the same bytes again. No file of ours is recycled, so one damaged byte is enough to make
-//! an open hang, and this look refuses it. Invariant: a file that RocksDB would read without complaint passes. It does
-//! not know what records hold; checksums are RocksDB's part.
+//! RocksDB 11 reads a record for ever that says it lies in a recycled file, if it is not the first of the file: it
+//! takes it for no record, and looks at the same bytes again. No file of ours is recycled, so one damaged byte is
+//! enough to make an open hang, and this look refuses it. Invariant: a file that RocksDB would read without complaint
+//! passes. It does not know what records hold; checksums are RocksDB's part.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
