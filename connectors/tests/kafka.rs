@@ -97,8 +97,18 @@ impl Broker {
     fn create(&self, topic: &str, partitions: i32) {
         let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let name = topic.name;
         for made in wait(self.admin().create_topics([&topic], &options)).unwrap() {
             made.unwrap();
+        }
+        // A broker hears of what its controller has made a moment later.
+        let admin = self.admin();
+        let partitions_seen = || {
+            let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE).unwrap();
+            metadata.topics()[0].partitions().len()
+        };
+        while partitions_seen() < partitions as usize {
+            thread::sleep(Duration::from_millis(10));
         }
     }
 

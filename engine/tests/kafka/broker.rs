@@ -100,13 +100,22 @@ impl Broker {
     }
 
     pub fn create_setting(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         for (name, value) in settings {
-            topic = topic.set(name, value);
+            new = new.set(name, value);
         }
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        for made in wait(self.admin().create_topics([&topic], &options)).expect("the broker answers") {
+        let admin = self.admin();
+        for made in wait(admin.create_topics([&new], &options)).expect("the broker answers") {
             made.expect("the topic is new");
+        }
+        // A broker hears of what its controller has made a moment later.
+        let partitions_seen = || {
+            let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+            metadata.topics()[0].partitions().len()
+        };
+        while partitions_seen() < partitions as usize {
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
