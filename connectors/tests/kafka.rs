@@ -103,11 +103,8 @@ impl Broker {
         }
         // A broker hears of what its controller has made a moment later.
         let admin = self.admin();
-        let partitions_seen = || {
-            let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE).unwrap();
-            metadata.topics()[0].partitions().len()
-        };
-        while partitions_seen() < partitions as usize {
+        let ask = || admin.inner().fetch_metadata(Some(name), PATIENCE).unwrap();
+        while ask().topics()[0].partitions().is_empty() {
             thread::sleep(Duration::from_millis(10));
         }
     }
