@@ -358,6 +358,7 @@ pub(crate) struct Workers {
     splits: Splits,
     committed: Epoch,
 }
+
 type Started = (Vec<(Sender<Order>, Waker)>, Receiver<News>, Vec<JoinHandle<()>>);
 
 impl Workers {

@@ -93,9 +93,19 @@ fn clickstream_tells_the_same_of_a_topic_as_of_a_file() {
         lines
     };
     let of_file = told(&["--input", log.to_str().expect("is text")], "file");
-    let mut of_topic = told(&["--brokers", &broker.address, "--topic", "hits", "--until-end"], "topic");
+    let from_topic = ["--brokers", &broker.address, "--topic", "hits", "--until-end"];
+    let mut of_topic = told(&from_topic, "topic");
     let bad: Vec<_> = of_topic.extract_if(.., |line| line.contains("\"bad\"")).collect();
     assert_eq!(bad.len(), 1, "{bad:?}");
     assert!(of_file.len() > 100);
     assert_eq!(of_topic, of_file);
+    // From topic to topic, on state of its own: what the run before has told the group is none of its business.
+    broker.create("results");
+    let mut command = Command::new(&program);
+    command.args(from_topic).args(["--lateness", "2h", "--output-topic", "results", "--state-dir"]);
+    assert!(command.arg(directory.path().join("transactions")).status().expect("it starts").success());
+    let mut written = broker.committed("results");
+    written.retain(|line| !line.contains("\"bad\""));
+    written.sort();
+    assert_eq!(written, of_file);
 }

@@ -161,8 +161,9 @@ impl<T> KafkaSource<T> {
     /// Where to begin, and the range of what is there.
     fn begin(&self, client: &Client, partition: i32, from: Start) -> Result<(i64, i64), KafkaError> {
         let (low, high) = client.range(partition)?;
-        // Where other instances have read, or this program has before it kept state.
-        let from = match (from, &self.kafka.transactions) {
+        // Where other instances have read. A job with a state directory goes by that alone: what a group has for it may
+        // have been written for monitoring, by a run on other state.
+        let from = match (from, self.shared()) {
             (Start::New, Some(transactions)) => {
                 let committed = transactions.committed(&self.topic, &client.partitions()?)?;
                 match committed.get(&partition) {
