@@ -95,7 +95,9 @@ impl<T: 'static, D> Pattern<T, (), Group<D>> {
 impl<T: 'static> Pattern<T, (), Named> {
     /// A pattern of stages that are put together at run time; conditions and matches find what stages took by name.
     pub fn from_stages(stages: Vec<Stage<T>>) -> Self {
-        Pattern::of(stages)
+        let mut pattern = Pattern::of(stages);
+        pattern.plan.named = true;
+        pattern
     }
 }
 
@@ -107,6 +109,7 @@ impl<T: 'static, P, S> Pattern<T, P, S> {
             after_match: AfterMatch::NoSkip,
             fail_on_miss: false,
             unbounded: false,
+            named: false,
             runs_per_key: PATTERN_RUNS,
         };
         Pattern { plan, ties: None, marker: PhantomData }
@@ -253,10 +256,7 @@ impl<T: 'static, P, S: Close<P>> Pattern<T, P, S> {
     }
 
     /// A record for each of the stages, in any order; records between that satisfy none of them are passed over.
-    pub fn followed_by_all_of<A: AllOf<T>>(
-        self,
-        stages: A,
-    ) -> Pattern<T, S::Closed, Group<A::Captures>> {
+    pub fn followed_by_all_of<A: AllOf<T>>(self, stages: A) -> Pattern<T, S::Closed, Group<A::Captures>> {
         self.then(Stage::new("", Contiguity::FollowedBy, Kind::AllOf(stages.members())))
     }
 }
@@ -279,7 +279,8 @@ impl<T: 'static, P: Capture<T>, S: Tested> Pattern<T, P, S> {
     /// stages of the group, in the round that the run is in.
     pub fn when(self, test: impl for<'a> Fn(&'a T, P::Run<'a>) -> bool + Send + Sync + 'static) -> Self {
         self.condition(|condition| {
-            condition.when(move |record, taken: Taken<'_, T>| test(record, P::run(taken.first_stage(), taken)))
+            condition
+                .when(move |record, taken: Taken<'_, T>| test(record, P::run(taken.first_stage(), taken)))
         })
     }
 }

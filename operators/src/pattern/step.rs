@@ -109,6 +109,7 @@ impl<T> Machine<T> {
         }
         scratch.before = before;
         self.begin(runs, &mut incoming, &at, scratch);
+        runs.buffer.settle(incoming);
         let dropped = self.keep_to_the_limit(runs);
         self.skip.give(self, runs, &mut scratch.found, time, told)?;
         runs.timer = self.next_deadline(runs);
@@ -271,11 +272,8 @@ impl<T> Machine<T> {
 
     fn fold(&self, folded: &mut Option<Folded>, number: usize, record: &T, at: &At) {
         let fold = &self.folds[number];
-        let start = || Folded {
-            kept: KeptAccumulator::Value(fold.start()),
-            first: at.position,
-            last: at.position,
-        };
+        let start =
+            || Folded { kept: KeptAccumulator::Value(fold.start()), first: at.position, last: at.position };
         let folded = folded.get_or_insert_with(start);
         folded.last = at.position;
         if let KeptAccumulator::Value(value) = &mut folded.kept {
