@@ -98,6 +98,8 @@ pub(super) struct Test<T> {
     pub(super) condition: Condition<T>,
     /// The innermost group that it stands in, as its bit; 0 for none.
     pub(super) group: u32,
+    /// All groups that it stands in, one bit each.
+    pub(super) inside: u32,
     /// The first stage of the list that it stands in.
     pub(super) first: StageId,
     /// The stage that it belongs to, if that takes records.
@@ -112,6 +114,8 @@ pub(super) struct TakingStage {
     pub(super) step_millis: Option<i64>,
     /// Which accumulator is kept in the place of its records.
     pub(super) fold: Option<u16>,
+    /// The groups that it stands in, one bit each: only of these does its record begin a round.
+    pub(super) inside: u32,
 }
 
 /// A pattern that can be run.
@@ -137,7 +141,8 @@ pub(super) struct Group {
 pub(super) struct Answers {
     /// By test: of tests that look at the record alone, 0 where it was not asked, 1 for no, 2 for yes.
     of_record: Vec<u8>,
-    /// The same of tests that look at the run.
+    /// The same of tests that look at the run: first as seen from the round that it is in, and then as seen from a new
+    /// round of the test's group, where less has been taken.
     of_run: Vec<u8>,
 }
 
@@ -152,7 +157,7 @@ impl Answers {
     /// Forgets what depends on the run.
     pub(super) fn next_run(&mut self, tests: usize) {
         self.of_run.clear();
-        self.of_run.resize(tests, 0);
+        self.of_run.resize(2 * tests, 0);
     }
 }
 
@@ -182,9 +187,9 @@ impl<T> Automaton<T> {
         if *known == 1 || test.condition.all_of.is_empty() {
             return *known == 2;
         }
-        let known = &mut answers.of_run[usize::from(number)];
+        let taken = taken.asked_by(test);
+        let known = &mut answers.of_run[2 * usize::from(number) + usize::from(taken.is_in_a_new_round())];
         if *known == 0 {
-            let taken = taken.asked_by(test.group, test.first, test.own);
             *known = 1 + u8::from(test.condition.all_of.iter().all(|test| test(record, taken)));
         }
         *known == 2

@@ -32,7 +32,7 @@ pub(super) struct Node {
     /// The last node of another stage before.
     pub(super) before_stage: NodeId,
     pub(super) stage: StageId,
-    /// How many records the run took for the stage without one of another stage between, with this one.
+    /// How many records the run took for the stage without one of another stage between, or of another round, with this one.
     pub(super) count: u32,
     /// The groups of which it begins a round, one bit each.
     pub(super) opens: u32,
@@ -141,7 +141,10 @@ impl<T> Buffer<T> {
         self.records.get_mut(incoming.number).references += 1;
         let (before_stage, count) = match self.node(new.previous) {
             None => (NO_NODE, 1),
-            Some(previous) if previous.stage == new.stage => (previous.before_stage, previous.count + 1),
+            Some(previous) if previous.stage == new.stage => {
+                // A new round counts anew.
+                (previous.before_stage, if new.opens == 0 { previous.count + 1 } else { 1 })
+            }
             Some(_) => (new.previous, 1),
         };
         self.retain(new.previous);

@@ -148,14 +148,14 @@ impl<T: 'static, D: Capture<T>> Capture<T> for Group<D> {
     type Partial<'a> = Option<D::Partial<'a>>;
 
     fn run<'a>(first: StageId, taken: Taken<'a, T>) -> D::Run<'a> {
-        D::run(first, taken)
+        D::run(first, taken.inside_group(first, first + D::STAGES))
     }
     fn matched<'a>(first: StageId, taken: Sequence<'a, T>) -> D::Match<'a> {
         D::matched(first, taken.part(first, first + D::STAGES))
     }
     fn partial<'a>(first: StageId, taken: Sequence<'a, T>) -> Option<D::Partial<'a>> {
-        let part = taken.part(first, first + D::STAGES);
-        (!part.is_empty()).then(|| D::partial(first, part))
+        let until = first + D::STAGES;
+        taken.has_any(first, until).then(|| D::partial(first, taken.part(first, until)))
     }
 }
 
@@ -166,11 +166,12 @@ impl<T: 'static, D: Capture<T>> Capture<T> for MaybeGroup<D> {
     type Partial<'a> = Option<D::Partial<'a>>;
 
     fn run<'a>(first: StageId, taken: Taken<'a, T>) -> Option<D::Run<'a>> {
-        taken.has_any(first, first + D::STAGES).then(|| D::run(first, taken))
+        let until = first + D::STAGES;
+        taken.has_any(first, until).then(|| D::run(first, taken.inside_group(first, until)))
     }
     fn matched<'a>(first: StageId, taken: Sequence<'a, T>) -> Option<D::Match<'a>> {
-        let part = taken.part(first, first + D::STAGES);
-        (!part.is_empty()).then(|| D::matched(first, part))
+        let until = first + D::STAGES;
+        taken.has_any(first, until).then(|| D::matched(first, taken.part(first, until)))
     }
     fn partial<'a>(first: StageId, taken: Sequence<'a, T>) -> Option<D::Partial<'a>> {
         <Group<D> as Capture<T>>::partial(first, taken)

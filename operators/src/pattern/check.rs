@@ -88,8 +88,7 @@ fn group<T>(stage: &Stage<T>, inner: &[Stage<T>], named_only: bool) -> Result<()
     if first.refuses() {
         return Err(format!("{}: a group begins with a stage that takes a record", named(first)));
     }
-    let may_take_nothing = inner.iter().all(|stage| stage.refuses() || stage.quantifier.may_be_left_out());
-    if stage.quantifier.max.is_none() && may_take_nothing {
+    if stage.quantifier.max.is_none() && may_take_nothing(inner) {
         return Err(format!("{}: a round that may take nothing cannot repeat without a limit", named(stage)));
     }
     if !named_only && stage.quantifier.max != Some(1) && first.quantifier.may_be_left_out() {
@@ -98,12 +97,30 @@ fn group<T>(stage: &Stage<T>, inner: &[Stage<T>], named_only: bool) -> Result<()
             named(first)
         ));
     }
-    if let Some(fold) = inner.iter().find(|inner| inner.fold.is_some())
-        && stage.quantifier.max != Some(1)
+    if stage.quantifier.max != Some(1)
+        && let Some(fold) = find(inner, &|inner| inner.fold.is_some())
     {
         return Err(format!("{}: a fold cannot stand in a group that repeats", named(fold)));
     }
     Ok(())
+}
+
+/// Whether a run may go through all of the stages with no record.
+fn may_take_nothing<T>(stages: &[Stage<T>]) -> bool {
+    stages.iter().all(|stage| match &stage.kind {
+        Kind::Refuse { .. } => true,
+        Kind::Group(inner) => stage.quantifier.may_be_left_out() || may_take_nothing(inner),
+        _ => stage.quantifier.may_be_left_out(),
+    })
+}
+
+/// The first of the stages and those in their groups that is so.
+fn find<'a, T>(stages: &'a [Stage<T>], is_so: &impl Fn(&Stage<T>) -> bool) -> Option<&'a Stage<T>> {
+    stages.iter().find_map(|stage| match &stage.kind {
+        _ if is_so(stage) => Some(stage),
+        Kind::Group(inner) => find(inner, is_so),
+        _ => None,
+    })
 }
 
 fn unique<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), String> {
@@ -186,14 +203,13 @@ fn times<T>(plan: &Plan<T>) -> Result<(), String> {
         return Err(format!("{}: not_followed_by at the end needs `within`: until when?", named(stage)));
     }
     if let Some(within) = plan.within {
-        for stage in &plan.stages {
-            if stage.within_previous.is_some_and(|step| step > within) {
-                return Err(format!("{}: is given more time than the whole pattern", named(stage)));
-            }
-        }
-        return Ok(());
+        let has_more = |stage: &Stage<T>| stage.within_previous.is_some_and(|step| step > within);
+        return match find(&plan.stages, &has_more) {
+            Some(stage) => Err(format!("{}: is given more time than the whole pattern", named(stage))),
+            None => Ok(()),
+        };
     }
-    match endless(&plan.stages) {
+    match find(&plan.stages, &|stage| stage.quantifier.max.is_none()) {
         Some(stage) if !plan.unbounded => Err(format!(
             "{}: repeats without a limit, and the pattern has no `within`: a run could take records for ever; add \
              `within(..)`, or `unbounded()` if that is meant",
@@ -201,15 +217,6 @@ fn times<T>(plan: &Plan<T>) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
-}
-
-/// The first stage that repeats without a limit.
-fn endless<T>(stages: &[Stage<T>]) -> Option<&Stage<T>> {
-    stages.iter().find_map(|stage| match &stage.kind {
-        _ if stage.quantifier.max.is_none() => Some(stage),
-        Kind::Group(inner) => endless(inner),
-        _ => None,
-    })
 }
 
 fn skips<T>(plan: &Plan<T>) -> Result<(), String> {

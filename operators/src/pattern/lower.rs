@@ -46,6 +46,17 @@ pub(super) struct Numbered<T> {
     pub(super) text: String,
 }
 
+/// Where a list of stages stands.
+#[derive(Clone, Copy, Default)]
+struct In {
+    /// The group that it makes, as its bit; 0 for none.
+    group: u32,
+    /// That and all groups around it.
+    groups: u32,
+    /// Its first stage.
+    first: StageId,
+}
+
 /// Numbers a plan that makes sense.
 pub(super) fn lower<T>(plan: Plan<T>) -> Numbered<T> {
     let mut numbered = Numbered {
@@ -56,7 +67,7 @@ pub(super) fn lower<T>(plan: Plan<T>) -> Numbered<T> {
         folds: Vec::new(),
         text: String::new(),
     };
-    let list = numbered.list_of(plan.stages, 0);
+    let list = numbered.list_of(plan.stages, In::default());
     numbered.list = list;
     let within = plan.within.map(|within| format!(" within {} ms", duration_millis(within)));
     let after = match &plan.after_match {
@@ -68,19 +79,19 @@ pub(super) fn lower<T>(plan: Plan<T>) -> Numbered<T> {
 }
 
 impl<T> Numbered<T> {
-    fn list_of(&mut self, stages: Vec<Stage<T>>, group: u32) -> Vec<Lowered> {
-        let first = self.next_stage();
-        stages.into_iter().map(|stage| self.stage_of(stage, group, first)).collect()
+    fn list_of(&mut self, stages: Vec<Stage<T>>, around: In) -> Vec<Lowered> {
+        let around = In { first: self.next_stage(), ..around };
+        stages.into_iter().map(|stage| self.stage_of(stage, around)).collect()
     }
 
-    fn stage_of(&mut self, stage: Stage<T>, group: u32, first: StageId) -> Lowered {
+    fn stage_of(&mut self, stage: Stage<T>, around: In) -> Lowered {
         let Stage { name, contiguity, kind, quantifier, until, within_previous, fold } = stage;
         let step_millis = within_previous.map(duration_millis);
         let own = self.next_stage();
         self.text += if self.text.is_empty() { "" } else { " " };
         let kind = match kind {
             Kind::Take(condition) => {
-                let test = self.test(condition, group, first, own);
+                let test = self.test(condition, around, own);
                 let fold = fold.map(|fold| {
                     self.folds.push(fold);
                     (self.folds.len() - 1) as u16
@@ -89,20 +100,21 @@ impl<T> Numbered<T> {
                 if let Some(fold) = fold {
                     self.text += &format!("=>{}", self.folds[usize::from(fold)].shape());
                 }
-                self.stages.push(TakingStage { name, step_millis, fold });
+                self.stages.push(TakingStage { name, step_millis, fold, inside: around.groups });
                 LoweredKind::Take(Leaf { stage: own, test })
             }
             Kind::Refuse { condition, only_next } => {
                 self.text += if only_next { "not_next " } else { "not_followed_by " };
                 self.text += &name;
-                LoweredKind::Refuse { test: self.test(condition, group, first, own), only_next }
+                LoweredKind::Refuse { test: self.test(condition, around, own), only_next }
             }
             Kind::Group(stages) => {
                 let bit = 1 << self.groups.len();
                 let at = self.groups.len();
                 self.groups.push(Group { first: own, until: own, bit });
                 self.describe(contiguity, "(");
-                let stages = self.list_of(stages, bit);
+                let inside = In { group: bit, groups: around.groups | bit, ..around };
+                let stages = self.list_of(stages, inside);
                 self.text += " )";
                 self.groups[at].until = self.next_stage();
                 LoweredKind::Group { bit, stages }
@@ -111,15 +123,15 @@ impl<T> Numbered<T> {
                 self.describe(contiguity, "all of");
                 let leaves = members.into_iter().map(|(name, condition)| {
                     let stage = self.next_stage();
-                    let test = self.test(condition, group, first, stage);
+                    let test = self.test(condition, around, stage);
                     let _ = write!(self.text, " {name}");
-                    self.stages.push(TakingStage { name, step_millis, fold: None });
+                    self.stages.push(TakingStage { name, step_millis, fold: None, inside: around.groups });
                     Leaf { stage, test }
                 });
                 LoweredKind::AllOf(leaves.collect())
             }
         };
-        let until = until.map(|condition| self.test(condition, group, first, own));
+        let until = until.map(|condition| self.test(condition, around, own));
         self.describe_repetition(&quantifier, until.is_some(), step_millis);
         Lowered { contiguity, kind, quantifier, until, step_millis }
     }
@@ -128,8 +140,9 @@ impl<T> Numbered<T> {
         self.stages.len() as StageId
     }
 
-    fn test(&mut self, condition: Condition<T>, group: u32, first: StageId, own: StageId) -> TestId {
-        self.tests.push(Test { condition, group, first, own });
+    fn test(&mut self, condition: Condition<T>, around: In, own: StageId) -> TestId {
+        let In { group, groups: inside, first } = around;
+        self.tests.push(Test { condition, group, inside, first, own });
         (self.tests.len() - 1) as TestId
     }
 

@@ -326,6 +326,7 @@ impl<T> Machine<T> {
                     }
                     Action::Take(stage) => {
                         let completes = self.leads_to_the_end(edge.target, record, taken, answers);
+                        let opens = opens & self.automaton.stages[usize::from(stage)].inside;
                         ways.push(Way { take: Some(stage), target: edge.target, opens, completes });
                     }
                 }

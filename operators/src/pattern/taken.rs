@@ -5,7 +5,7 @@
 
 use std::any::Any;
 
-use crate::pattern::automaton::{Automaton, StageId};
+use crate::pattern::automaton::{Automaton, StageId, Test};
 use crate::pattern::buffer::{Buffer, Node, NodeId};
 use crate::pattern::run::{Folded, Run};
 
@@ -19,6 +19,8 @@ pub struct Taken<'a, T> {
     opens: u32,
     /// The group whose condition is asked, as its bit: only the round that it is in counts for typed conditions.
     group: u32,
+    /// The groups inside of which is read, one bit each: rounds are no longer theirs.
+    read_inside: u32,
     /// The first stage of the list that the asking stage is in.
     first: StageId,
     /// The stage that asks.
@@ -40,7 +42,7 @@ impl<'a, T> Taken<'a, T> {
         last: NodeId,
         folds: &'a [Option<Folded>],
     ) -> Self {
-        Taken { automaton, buffer, folds, last, opens: 0, group: 0, first: 0, own: 0 }
+        Taken { automaton, buffer, folds, last, opens: 0, group: 0, read_inside: 0, first: 0, own: 0 }
     }
 
     /// As seen from a state.
@@ -49,8 +51,14 @@ impl<'a, T> Taken<'a, T> {
     }
 
     /// As seen by a condition.
-    pub(super) fn asked_by(self, group: u32, first: StageId, own: StageId) -> Self {
-        Taken { group, first, own, ..self }
+    pub(super) fn asked_by(self, test: &Test<T>) -> Self {
+        let &Test { group, inside, first, own, .. } = test;
+        Taken { opens: self.opens & inside, group, first, own, ..self }
+    }
+
+    /// Whether the record would begin a round of the group whose condition is asked.
+    pub(super) fn is_in_a_new_round(&self) -> bool {
+        self.opens & self.group != 0
     }
 
     /// The records of the stage of this name, in the order in which they came; none if there is no such stage.
@@ -75,7 +83,7 @@ impl<'a, T> Taken<'a, T> {
 
     /// The last node of a stage, in the round that the asking condition is in.
     pub(super) fn last_of(&self, stage: StageId) -> Option<&'a Node> {
-        if self.opens & self.group != 0 {
+        if self.is_in_a_new_round() {
             return None;
         }
         let mut at = self.last;
@@ -110,12 +118,12 @@ impl<'a, T> Taken<'a, T> {
     /// Whether the run has taken anything for the stages from `first` to before `until`, in the round of the asking
     /// condition.
     pub(super) fn has_any(&self, first: StageId, until: StageId) -> bool {
-        (first..until).any(|stage| self.last_of(stage).is_some())
+        (first..until).any(|stage| self.last_of(stage).is_some() || has_folded(self.automaton, self.folds, stage))
     }
 
     /// How many rounds the run has begun of the group with these stages.
     pub(super) fn rounds(&self, first: StageId, until: StageId) -> usize {
-        let bit = self.automaton.group_bit(first, until, self.group);
+        let bit = self.group_bit(first, until);
         let of_round = |node: &&Node| self.group == 0 || node.opens & self.group == 0;
         let mut chain = self.buffer.back_from(self.last);
         let mut rounds = 0;
@@ -130,7 +138,16 @@ impl<'a, T> Taken<'a, T> {
 
     /// As seen from inside the latest round of the group with these stages.
     pub(super) fn latest_round(self, first: StageId, until: StageId) -> Self {
-        Taken { group: self.automaton.group_bit(first, until, self.group), ..self }
+        Taken { group: self.group_bit(first, until), ..self.inside_group(first, until) }
+    }
+
+    /// As read inside the group with these stages.
+    pub(super) fn inside_group(self, first: StageId, until: StageId) -> Self {
+        Taken { read_inside: self.read_inside | self.group_bit(first, until), ..self }
+    }
+
+    fn group_bit(&self, first: StageId, until: StageId) -> u32 {
+        self.automaton.group_bit(first, until, self.group | self.read_inside)
     }
 }
 
@@ -141,6 +158,11 @@ fn accumulator<'a, A: Any, T>(
 ) -> Option<&'a A> {
     let number = automaton.stages.get(usize::from(stage))?.fold?;
     folds.get(usize::from(number))?.as_ref()?.kept.get()?.value().downcast_ref()
+}
+
+fn has_folded<T>(automaton: &Automaton<T>, folds: &[Option<Folded>], stage: StageId) -> bool {
+    let fold = automaton.stages.get(usize::from(stage)).and_then(|stage| stage.fold);
+    fold.and_then(|fold| folds.get(usize::from(fold))).is_some_and(Option::is_some)
 }
 
 /// The records that a repeating stage has taken in a run that goes on.
@@ -224,7 +246,7 @@ pub struct Sequence<'a, T> {
     records: &'a [&'a T],
     marks: &'a [Mark],
     folds: &'a [Option<Folded>],
-    /// The group of which this is a round, and those around it.
+    /// The groups inside of which this is.
     split_by: u32,
 }
 
@@ -268,16 +290,17 @@ impl<'a, T> Sequence<'a, T> {
 
     /// The part that was taken for the stages from `first` to before `until`.
     pub(super) fn part(self, first: StageId, until: StageId) -> Self {
+        let split_by = self.split_by | self.automaton.group_bit(first, until, self.split_by);
         let inside = |mark: &Mark| (first..until).contains(&mark.stage);
         let from = self.marks.iter().position(inside).unwrap_or(self.marks.len());
         let count = self.marks[from..].iter().take_while(|mark| inside(mark)).count();
-        self.between(from, from + count)
+        Sequence { split_by, ..self.between(from, from + count) }
     }
 
     /// The rounds of the group with the stages from `first` to before `until`.
     pub(super) fn rounds(self, first: StageId, until: StageId) -> impl Iterator<Item = Sequence<'a, T>> {
         let bit = self.automaton.group_bit(first, until, self.split_by);
-        let part = Sequence { split_by: self.split_by | bit, ..self.part(first, until) };
+        let part = self.part(first, until);
         let mut at = 0;
         std::iter::from_fn(move || {
             let from = at;
@@ -287,8 +310,10 @@ impl<'a, T> Sequence<'a, T> {
         })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+    /// Whether anything was taken for the stages from `first` to before `until`.
+    pub(super) fn has_any(&self, first: StageId, until: StageId) -> bool {
+        self.marks.iter().any(|mark| (first..until).contains(&mark.stage))
+            || (first..until).any(|stage| has_folded(self.automaton, self.folds, stage))
     }
 
     fn between(self, from: usize, until: usize) -> Self {
