@@ -24,7 +24,7 @@ fn records(keys: u8) -> impl Strategy<Value = Vec<Rec>> {
         4 => Just(1u8), 4 => Just(2), 3 => Just(4), 2 => Just(8), 1 => Just(3), 1 => Just(9), 1 => Just(10), 1 => Just(12)
     ];
     let record = (letters, 0..=2i64, 0..4u8, 0..keys, 0..=LATENESS);
-    prop::collection::vec(record, 1..=6 * usize::from(keys)).prop_map(|records| {
+    prop::collection::vec(record, 1..=4 + 2 * usize::from(keys)).prop_map(|records| {
         let mut time = 0;
         let mut arriving = Vec::new();
         for (id, (letters, after, value, key, delay)) in (0..).zip(records) {
@@ -94,7 +94,7 @@ fn names(parts: &[Part]) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn every_match_is_found_as_often_as_it_is_there(

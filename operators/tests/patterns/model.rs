@@ -123,7 +123,9 @@ impl Search<'_> {
             }
             let refused =
                 self.is_killed(node, at, last) || place.forbidden.iter().any(|x| record.letters & x != 0);
-            let left = place.is_left_to_greedy(&record, self.records.get(last + 1), at == last + 1);
+            let is_first = at == last + 1;
+            let left = place.is_left_to_greedy(&record, self.records.get(last + 1), is_first)
+                || (is_first && place.not_first.iter().any(|letters| record.letters & letters != 0));
             let in_time = place.step.is_none_or(|step| record.time - self.records[last].time < step);
             if !left && in_time && place.takes(&record, &seen) {
                 taken.push((&place.name, at));

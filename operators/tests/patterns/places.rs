@@ -53,6 +53,8 @@ pub struct Place {
     not_passed: Vec<u8>,
     /// Letters that end the run while it waits here.
     pub forbidden: Vec<u8>,
+    /// Letters that the very next record is not, if it is taken here.
+    pub not_first: Vec<u8>,
     greedy: Option<Greedy>,
     pub step: Option<i64>,
     /// Of the groups around it, which round this is, and which repetition of its stage.
@@ -220,6 +222,7 @@ fn one_round(part: &Part, round: usize, gap: Contiguity, around: &Around<'_>, ro
         not_taken: part.until.into_iter().chain(around.until).collect(),
         not_passed: own.into_iter().chain(around.until).collect(),
         forbidden,
+        not_first: Vec::new(),
         greedy: None,
         step: part.step,
         rounds,
@@ -242,8 +245,10 @@ fn insert(root: &mut Node, word: Word, is_whole: bool) {
                 nots.push((letters, next));
             }
             Piece::Place(mut place) => {
-                let waits = nots.drain(..).filter(|(_, next)| !next);
-                place.forbidden.extend(waits.map(|(letters, _)| letters));
+                for (letters, next) in nots.drain(..) {
+                    let refused = if next { &mut place.not_first } else { &mut place.forbidden };
+                    refused.push(letters);
+                }
                 place.greedy = greedy.take();
                 let name = (place.name.clone(), place.rounds.clone());
                 node = node.next.entry(name).or_insert_with(|| Node { place: *place, ..Node::default() });
