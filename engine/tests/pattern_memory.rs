@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// How many keys begin a run: enough for rows of several times what the tables may hold.
 const KEYS: u64 = 200_000;
 /// The least that a job can have.
-const BUDGET: usize = 32 << 20;
+const BUDGET: usize = 128 << 20;
 /// Over how much event time the keys come.
 const COMING: Duration = Duration::from_secs(5 * 60);
 const PATIENCE: Duration = Duration::from_secs(600);
