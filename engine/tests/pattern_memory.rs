@@ -185,8 +185,15 @@ fn what_runs_that_never_match_keep_is_given_back_when_their_time_is_over() {
     let over = see(&job, "over", directory.path());
     println!("{over:?}");
     for n in 0..10 {
-    std::thread::sleep(Duration::from_millis(1000));
-    println!("{n} {:?}", (memory(), bytes_on_disk(&directory.path().join("db"), ".sst"), bytes_on_disk(&directory.path().join("db"), ".log")));
+        std::thread::sleep(Duration::from_millis(1000));
+        println!(
+            "{n} {:?}",
+            (
+                memory(),
+                bytes_on_disk(&directory.path().join("db"), ".sst"),
+                bytes_on_disk(&directory.path().join("db"), ".log")
+            )
+        );
     }
     job.stop();
     job.wait().expect("stops");

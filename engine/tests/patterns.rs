@@ -88,9 +88,9 @@ fn summed(stream: Keyed) -> Stream<String> {
         .followed_by("last", |rec| rec.value > 7)
         .when(|rec, (first, sum)| sum.is_some_and(|sum| sum + first.value < rec.value))
         .within(Duration::from_millis(900));
-    let (matches, timed_out) = stream.pattern(pattern).with_timed_out(|key, (first, sum, _)| {
-        format!("summed {key}: {} {sum:?} and no end", told(first))
-    });
+    let (matches, timed_out) = stream
+        .pattern(pattern)
+        .with_timed_out(|key, (first, sum, _)| format!("summed {key}: {} {sum:?} and no end", told(first)));
     let summed = matches.select("summed", |key, (first, sum, last)| {
         format!("summed {key}: {} {sum:?} {}", told([first]), told([last]))
     });
@@ -101,7 +101,10 @@ fn silent(stream: Keyed) -> Stream<String> {
     let pattern = Pattern::begin("down", |rec: &Rec| rec.value == 7)
         .not_followed_by("up", |rec| rec.value < 4)
         .within(Duration::from_millis(400));
-    stream.pattern(pattern).select("silent", |key, (down,)| format!("silent {key}: {}", told([down]))).values()
+    stream
+        .pattern(pattern)
+        .select("silent", |key, (down,)| format!("silent {key}: {}", told([down])))
+        .values()
 }
 
 fn rounds_of_two(stream: Keyed) -> Stream<String> {
