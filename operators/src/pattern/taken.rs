@@ -118,7 +118,8 @@ impl<'a, T> Taken<'a, T> {
     /// Whether the run has taken anything for the stages from `first` to before `until`, in the round of the asking
     /// condition.
     pub(super) fn has_any(&self, first: StageId, until: StageId) -> bool {
-        (first..until).any(|stage| self.last_of(stage).is_some() || has_folded(self.automaton, self.folds, stage))
+        (first..until)
+            .any(|stage| self.last_of(stage).is_some() || has_folded(self.automaton, self.folds, stage))
     }
 
     /// How many rounds the run has begun of the group with these stages.

@@ -159,9 +159,9 @@ fn the_rounds_so_far_are_none_before_the_first_and_not_those_of_another_group() 
                 assert_eq!((first.len(), second.len(), first.is_empty()), (1, 2, false));
                 true
             });
-        letters.pattern(pattern).select("m", |(), (_, first, second, _)| {
-            format!("{} {}", first.len(), second.len())
-        })
+        letters
+            .pattern(pattern)
+            .select("m", |(), (_, first, second, _)| format!("{} {}", first.len(), second.len()))
     });
     assert_eq!(seen, ["1 2"]);
 }
