@@ -5,6 +5,7 @@
 
 pub mod clickstream;
 pub mod conformance;
+pub mod fraud;
 pub mod iot;
 pub mod live;
 pub mod options;
