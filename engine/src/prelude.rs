@@ -20,6 +20,7 @@ pub use highwater_operators::keyed::process::{Context, KeyedOperator, List, Map,
 pub use highwater_operators::keyed::two_stage::{TwoStage, TwoStageWindows};
 pub use highwater_operators::map_async::Requests;
 pub use highwater_operators::memory::Memory;
+pub use highwater_operators::pattern::{AfterMatch, MatchStream, Pattern, any};
 pub use highwater_operators::source::{BadRecord, Origin};
 pub use highwater_operators::stateless::tried::{Refused, Tried};
 pub use highwater_operators::stream::{EventTime, Stream, Untimed};

@@ -41,6 +41,9 @@ pub struct NodeReport {
     pub records_aside: u64,
     /// Bad records that were skipped.
     pub skipped: u64,
+    /// Runs of a pattern that were dropped because their key had more than
+    /// [`runs_per_key`](highwater_operators::pattern::Pattern::runs_per_key).
+    pub runs_dropped: u64,
 }
 
 impl NodeReport {
@@ -53,6 +56,7 @@ impl NodeReport {
             records_out: counters.records_out[0].load(Ordering::Relaxed),
             records_aside: counters.records_out[1..].iter().map(|out| out.load(Ordering::Relaxed)).sum(),
             skipped: counters.skipped.load(Ordering::Relaxed),
+            runs_dropped: counters.runs_dropped.load(Ordering::Relaxed),
         });
         nodes.collect()
     }

@@ -4,6 +4,7 @@
 //! case expects is never looked at.
 
 mod case;
+mod cep;
 mod dedup;
 mod joins;
 mod run;
@@ -21,6 +22,7 @@ pub fn told(case: &Value, how: How) -> Value {
         Some("window") => windows::run(case, how),
         Some("join") => joins::run(case, how),
         Some("dedup") => dedup::run(case, how),
+        Some("cep") => cep::run(case, how),
         Some(kind) => Err(format!("there is no kind of case called `{kind}`").into()),
         None => Err("the case does not say its kind".into()),
     };

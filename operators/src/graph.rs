@@ -67,6 +67,8 @@ pub struct Counters {
     pub records_out: [Arc<AtomicU64>; 3],
     /// Records that were skipped as bad by the operator's policy.
     pub skipped: Arc<AtomicU64>,
+    /// Runs of a pattern that were dropped because their key had too many.
+    pub runs_dropped: AtomicU64,
 }
 
 /// The plan of a topology.

@@ -6,7 +6,7 @@ mod key_by;
 mod map_values;
 pub mod process;
 mod running;
-mod sorted;
+pub(crate) mod sorted;
 mod ttl;
 pub mod two_stage;
 

@@ -36,3 +36,17 @@ pub const WINDOW_RECORDS: usize = 100_000;
 /// How many sliding windows may hold one record: size divided by slide. 100 000: a day that slides by a second has
 /// 86 400; a key with a single record gives as many results.
 pub const WINDOWS_PER_RECORD: i64 = 100_000;
+
+/// How many live runs a pattern has for one key at most, unless it says otherwise. 10 000: a run takes some 100 bytes, so
+/// that one key keeps a megabyte, which every record of the key walks through.
+pub const PATTERN_RUNS: usize = 10_000;
+
+/// How many places a pattern has at most, repetitions counted one by one. 10 000: places are numbered in sixteen bits, and
+/// `times(1000)` makes a thousand.
+pub const PATTERN_PLACES: usize = 10_000;
+
+/// How many conditions `all_of` takes at most. 6: it has a place for every choice of them, 63 in all.
+pub const PATTERN_ALL_OF: usize = 6;
+
+/// How many groups a pattern has at most. 32: a record says in one word of which groups it begins a round.
+pub const PATTERN_GROUPS: usize = 32;

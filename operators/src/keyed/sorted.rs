@@ -4,6 +4,9 @@
 //! is kept as state, on disk when the table budget is exceeded; how many that is depends on the
 //! out-of-orderness of the stream.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
@@ -16,7 +19,7 @@ use crate::keyed::KeyedStream;
 use crate::lateness::KeptWatermark;
 use crate::operator::{Fault, Operator, Progress};
 use crate::outbox::{Outbox, Outputs};
-use crate::stream::{Stream, here};
+use crate::stream::{Stream, Wire, add_node, here, set_operator};
 
 impl<K, T: Data, C> KeyedStream<K, T, C> {
     /// Puts the records of each key in the order of their event times; equal times stay in the order in which
@@ -42,25 +45,36 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
         T: Persist,
         C: HasEventTime,
     {
-        let place = here("sorted", Some(name));
-        let wire = self.wire.then::<KeyedBatch<K, T>, Out<K, T>>(place, move |opening| {
-            let store = opening.store::<K, Vec<T>>(None, Family::Windows)?;
-            Ok(Box::new(Sorted {
-                waiting: Panes::<K, Vec<T>>::open(store, opening.committed())?,
-                watermark: KeptWatermark::open(opening)?,
-                most: opening.batch_records(),
-                slots: Vec::new(),
-                leaving: Vec::new(),
-            }))
-        });
+        let node = add_node(&self.wire.graph, here("sorted", Some(name)), vec![self.wire.port]);
+        let wire = self.wire.output_of(node, 0);
+        set_sorted::<K, T>(&wire, None);
         let late = wire.output(1);
         (KeyedStream::at(wire), Stream::at(late))
     }
 }
 
+/// Says which of two records of one key and time comes first.
+type Ties<T> = Arc<dyn Fn(&T, &T) -> Ordering + Send + Sync>;
+
+/// Makes a node one that sorts; its outputs are the records in order, and the late ones.
+pub(crate) fn set_sorted<K: Key, T: Persist>(wire: &Wire, ties: Option<Ties<T>>) {
+    set_operator::<KeyedBatch<K, T>, Out<K, T>>(&wire.graph, wire.port.node, move |opening| {
+        let store = opening.store::<K, Vec<T>>(None, Family::Windows)?;
+        Ok(Box::new(Sorted {
+            waiting: Panes::<K, Vec<T>>::open(store, opening.committed())?,
+            watermark: KeptWatermark::open(opening)?,
+            ties: ties.clone(),
+            most: opening.batch_records(),
+            slots: Vec::new(),
+            leaving: Vec::new(),
+        }))
+    });
+}
+
 type Out<K, T> = (Outbox<KeyedBatch<K, T>>, Outbox<Batch<T>>);
 
 struct Sorted<K, T> {
+    ties: Option<Ties<T>>,
     waiting: Panes<K, Vec<T>>,
     watermark: KeptWatermark,
     most: usize,
@@ -104,7 +118,10 @@ impl<K: Key, T: Persist> Operator<KeyedBatch<K, T>, Out<K, T>> for Sorted<K, T> 
                 return Ok(Progress::Again);
             }
             self.waiting.take(time, self.most, &mut self.leaving)?;
-            for (key, records) in self.leaving.drain(..) {
+            for (key, mut records) in self.leaving.drain(..) {
+                if let Some(ties) = &self.ties {
+                    records.sort_by(|one, other| ties(one, other));
+                }
                 let hash = key_hash(&key);
                 records.into_iter().for_each(|record| out.0.push_keyed(key.clone(), hash, record, time));
             }

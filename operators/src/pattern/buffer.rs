@@ -1,0 +1,260 @@
+//! The records that a key's runs have taken, each kept once, however many runs share it.
+//!
+//! What a run took is a chain of nodes, from the last record back to the first; runs that took the same records up to some
+//! point share the chain up to there. Invariant: a node lives as long as a run or a later node refers to it, and a record
+//! as long as a node does, so a key's buffer is empty when it has no run.
+
+use highwater_state::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::pattern::automaton::StageId;
+
+/// The number of a node.
+pub(super) type NodeId = u32;
+/// Stands for no node, before a run's first record.
+pub(super) const NO_NODE: NodeId = NodeId::MAX;
+const NO_RECORD: u32 = u32::MAX;
+
+/// A record that some run has taken.
+#[derive(Serialize, Deserialize)]
+struct Kept<T> {
+    record: T,
+    references: u32,
+}
+
+/// One record in the chain of a run.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Node {
+    record: u32,
+    references: u32,
+    /// The node of the record that the run took before.
+    pub(super) previous: NodeId,
+    /// The last node of another stage before.
+    pub(super) before_stage: NodeId,
+    pub(super) stage: StageId,
+    /// How many records the run took for the stage without one of another stage between, with this one.
+    pub(super) count: u32,
+    /// The groups of which it begins a round, one bit each.
+    pub(super) opens: u32,
+    pub(super) time: Timestamp,
+    /// The number of the record among those of its key.
+    pub(super) position: u64,
+}
+
+/// A node as it is to be.
+pub(super) struct NewNode {
+    pub(super) previous: NodeId,
+    pub(super) stage: StageId,
+    pub(super) opens: u32,
+    pub(super) time: Timestamp,
+    pub(super) position: u64,
+}
+
+/// What is numbered and given back.
+#[derive(Serialize, Deserialize)]
+struct Numbered<V> {
+    places: Vec<Option<V>>,
+    free: Vec<u32>,
+}
+
+impl<V> Default for Numbered<V> {
+    fn default() -> Self {
+        Numbered { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<V> Numbered<V> {
+    fn put(&mut self, value: V) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                self.places[number as usize] = Some(value);
+                number
+            }
+            None => {
+                self.places.push(Some(value));
+                (self.places.len() - 1) as u32
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        self.places[number as usize] = None;
+        self.free.push(number);
+        if self.free.len() == self.places.len() {
+            *self = Numbered::default();
+        }
+    }
+
+    fn get(&self, number: u32) -> Option<&V> {
+        self.places.get(number as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, number: u32) -> &mut V {
+        self.places[number as usize].as_mut().expect("what is referred to is kept")
+    }
+
+    fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+}
+
+/// The records of one key, and the chains of its runs.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Buffer<T> {
+    records: Numbered<Kept<T>>,
+    nodes: Numbered<Node>,
+}
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Buffer { records: Numbered::default(), nodes: Numbered::default() }
+    }
+}
+
+/// A record while it is being dealt with: kept from the moment that the first run takes it.
+pub(super) struct Incoming<T> {
+    record: Option<T>,
+    number: u32,
+}
+
+impl<T> Incoming<T> {
+    pub(super) fn new(record: T) -> Self {
+        Incoming { record: Some(record), number: NO_RECORD }
+    }
+
+    pub(super) fn get<'a>(&'a self, buffer: &'a Buffer<T>) -> &'a T {
+        match &self.record {
+            Some(record) => record,
+            None => buffer.record(self.number),
+        }
+    }
+}
+
+impl<T> Buffer<T> {
+    /// Adds a node for the record, with one reference to it.
+    pub(super) fn add(&mut self, new: NewNode, incoming: &mut Incoming<T>) -> NodeId {
+        if let Some(record) = incoming.record.take() {
+            incoming.number = self.records.put(Kept { record, references: 0 });
+        }
+        self.records.get_mut(incoming.number).references += 1;
+        let (before_stage, count) = match self.node(new.previous) {
+            None => (NO_NODE, 1),
+            Some(previous) if previous.stage == new.stage => (previous.before_stage, previous.count + 1),
+            Some(_) => (new.previous, 1),
+        };
+        self.retain(new.previous);
+        self.nodes.put(Node {
+            record: incoming.number,
+            references: 1,
+            previous: new.previous,
+            before_stage,
+            stage: new.stage,
+            count,
+            opens: new.opens,
+            time: new.time,
+            position: new.position,
+        })
+    }
+
+    /// One more refers to the node.
+    pub(super) fn retain(&mut self, node: NodeId) {
+        if node != NO_NODE {
+            self.nodes.get_mut(node).references += 1;
+        }
+    }
+
+    /// One less refers to the node; it goes with the last, and its record and those before it as well.
+    pub(super) fn release(&mut self, mut node: NodeId) {
+        while node != NO_NODE {
+            let at = self.nodes.get_mut(node);
+            at.references -= 1;
+            if at.references > 0 {
+                return;
+            }
+            let &mut Node { record, previous, .. } = at;
+            self.nodes.remove(node);
+            let kept = self.records.get_mut(record);
+            kept.references -= 1;
+            if kept.references == 0 {
+                self.records.remove(record);
+            }
+            node = previous;
+        }
+    }
+
+    pub(super) fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(node)
+    }
+
+    fn record(&self, number: u32) -> &T {
+        &self.records.get(number).expect("a record is kept while a node refers to it").record
+    }
+
+    /// The record of a node.
+    pub(super) fn record_of(&self, node: &Node) -> &T {
+        self.record(node.record)
+    }
+
+    /// The chain from a node back to the first.
+    pub(super) fn back_from(&self, node: NodeId) -> impl Iterator<Item = &Node> {
+        std::iter::successors(self.node(node), |node| self.node(node.previous))
+    }
+
+    /// How many nodes there are.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// How many records are kept.
+    pub(super) fn records(&self) -> usize {
+        self.records.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_share_what_they_took_and_the_last_one_gives_it_back() {
+        let mut buffer = Buffer::default();
+        let mut add = |buffer: &mut Buffer<char>, previous, stage, record, position| {
+            let mut incoming = Incoming::new(record);
+            let new = NewNode { previous, stage, opens: 0, time: Timestamp::from_millis(0), position };
+            (buffer.add(new, &mut incoming), incoming)
+        };
+        let (a, _) = add(&mut buffer, NO_NODE, 0, 'a', 0);
+        let (b, mut incoming) = add(&mut buffer, a, 1, 'b', 1);
+        let new = NewNode { previous: a, stage: 2, opens: 0, time: Timestamp::from_millis(0), position: 1 };
+        let other = buffer.add(new, &mut incoming);
+        assert_eq!((buffer.len(), buffer.records()), (3, 2), "`b` is kept once for two nodes");
+        assert_eq!(incoming.get(&buffer), &'b');
+        buffer.release(a);
+        buffer.release(b);
+        let chain: Vec<char> = buffer.back_from(other).map(|node| *buffer.record_of(node)).collect();
+        assert_eq!(chain, ['b', 'a']);
+        buffer.release(other);
+        assert_eq!((buffer.len(), buffer.records()), (0, 0));
+    }
+
+    #[test]
+    fn a_node_counts_the_records_of_its_stage() {
+        let mut buffer = Buffer::default();
+        let mut last = NO_NODE;
+        for (position, stage) in [0, 1, 1, 1, 0].into_iter().enumerate() {
+            let new = NewNode {
+                previous: last,
+                stage,
+                opens: 0,
+                time: Timestamp::from_millis(0),
+                position: position as u64,
+            };
+            last = buffer.add(new, &mut Incoming::new(position));
+        }
+        let counts: Vec<(u32, bool)> = buffer
+            .back_from(last)
+            .map(|node| (node.count, buffer.node(node.before_stage).is_some()))
+            .collect();
+        assert_eq!(counts, [(1, true), (3, true), (2, true), (1, true), (1, false)]);
+    }
+}
