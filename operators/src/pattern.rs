@@ -9,8 +9,8 @@
 
 mod after;
 mod automaton;
-mod builder;
 mod buffer;
+mod builder;
 mod capture;
 mod check;
 mod compile;

@@ -7,7 +7,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use highwater::operators::interpret::{InterpretError, interpret};
-use highwater::operators::pattern::{Condition, Contiguity, Inner, Named, Quantifier, Sequence, Stage, Taken};
+use highwater::operators::pattern::{
+    Condition, Contiguity, Inner, Named, Quantifier, Sequence, Stage, Taken,
+};
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -120,7 +122,9 @@ impl KeyedOperator<(), Told> for Stamp {
 }
 
 fn execute(topology: Topology, how: How) -> Result<(), Cause> {
-    let failed = |is_refused: bool, error: String| format!("{}: {error}", if is_refused { "build" } else { "runtime" });
+    let failed = |is_refused: bool, error: String| {
+        format!("{}: {error}", if is_refused { "build" } else { "runtime" })
+    };
     let result = match how {
         How::Interpreter => interpret(topology)
             .map_err(|error| failed(matches!(error, InterpretError::Topology(_)), error.to_string())),
@@ -172,7 +176,8 @@ fn written(told: Vec<(Timestamp, Told)>) -> Map<String, Value> {
 type EventPattern = Pattern<Event, (), Named>;
 
 fn pattern(case: &Case) -> Result<EventPattern, String> {
-    let mut pattern = Pattern::from_stages(stages(&case.pattern)?).after_match(after_match(&case.skip)?).unbounded();
+    let mut pattern =
+        Pattern::from_stages(stages(&case.pattern)?).after_match(after_match(&case.skip)?).unbounded();
     if case.skip.throw_on_miss {
         pattern = pattern.fail_on_miss();
     }
@@ -208,7 +213,8 @@ fn stages(texts: &[StageText]) -> Result<Vec<Stage<Event>>, String> {
 
 fn stage(text: &StageText) -> Result<Stage<Event>, String> {
     let named = || {
-        let (name, test) = text.name.as_ref().zip(text.condition.as_ref()).ok_or("a stage needs a name and a condition")?;
+        let (name, test) =
+            text.name.as_ref().zip(text.condition.as_ref()).ok_or("a stage needs a name and a condition")?;
         Ok::<_, String>((name, condition(test)?))
     };
     let contiguity = match text.contiguity.as_str() {
@@ -310,7 +316,8 @@ impl Test {
         let (kind, value) = text.as_object().and_then(|fields| fields.iter().next()).ok_or_else(unknown)?;
         let word = || value.as_str().map(str::to_owned).ok_or_else(unknown);
         let number = || value.as_f64().ok_or_else(unknown);
-        let several = || value.as_array().ok_or_else(unknown)?.iter().map(Test::read).collect::<Result<_, _>>();
+        let several =
+            || value.as_array().ok_or_else(unknown)?.iter().map(Test::read).collect::<Result<_, _>>();
         Ok(match kind.as_str() {
             "any" => Test::Any,
             "name" => Test::Name(word()?),

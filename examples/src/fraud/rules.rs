@@ -144,7 +144,7 @@ fn stolen_account(logins: Of<Login>) -> (Stream<Alert>, Stream<Login>) {
     let pattern = Pattern::begin("failed", |login: &Login| !login.ok)
         .times(3)
         .followed_by("success", |login| login.ok)
-        .when(|login, (failed,)| failed.iter().all(|failed| failed.address != login.address))
+        .when(|login, (failed,)| failed.newest_first().all(|failed| failed.address != login.address))
         .after_match(AfterMatch::SkipPastLast)
         .within(minutes(10));
     let (matches, late) = logins.pattern(pattern).with_late();

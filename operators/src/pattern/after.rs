@@ -99,7 +99,8 @@ impl Skip {
         let target = taken.map(|(first, last)| if let To::First(_) = self.to { first } else { last });
         match target {
             None if self.fail_on_miss => {
-                Err(format!("a match took nothing for stage `{}`, which is to be skipped to", self.stage).into())
+                Err(format!("a match took nothing for stage `{}`, which is to be skipped to", self.stage)
+                    .into())
             }
             Some(target) if self.fail_on_miss && target == run.began.position => Err(format!(
                 "a match begins with stage `{}`, so skipping to it would find the match for ever",

@@ -158,7 +158,13 @@ impl Answers {
 
 impl<T> Automaton<T> {
     /// Whether a guard holds for a record and a run, of which `taken` is what it has taken before.
-    pub(super) fn holds(&self, guard: &Guard, record: &T, taken: Taken<'_, T>, answers: &mut Answers) -> bool {
+    pub(super) fn holds(
+        &self,
+        guard: &Guard,
+        record: &T,
+        taken: Taken<'_, T>,
+        answers: &mut Answers,
+    ) -> bool {
         match guard {
             Guard::Always => true,
             Guard::Is(test) => self.satisfies(*test, record, taken, answers),

@@ -253,10 +253,7 @@ impl<T: 'static, P, S: Close<P>> Pattern<T, P, S> {
     }
 
     /// A record for each of the stages, in any order; records between that satisfy none of them are passed over.
-    pub fn followed_by_all_of<A: AllOf<T>>(
-        self,
-        stages: A,
-    ) -> Pattern<T, S::Closed, Group<A::Captures>> {
+    pub fn followed_by_all_of<A: AllOf<T>>(self, stages: A) -> Pattern<T, S::Closed, Group<A::Captures>> {
         self.then(Stage::new("", Contiguity::FollowedBy, Kind::AllOf(stages.members())))
     }
 }
@@ -279,7 +276,8 @@ impl<T: 'static, P: Capture<T>, S: Tested> Pattern<T, P, S> {
     /// stages of the group, in the round that the run is in.
     pub fn when(self, test: impl for<'a> Fn(&'a T, P::Run<'a>) -> bool + Send + Sync + 'static) -> Self {
         self.condition(|condition| {
-            condition.when(move |record, taken: Taken<'_, T>| test(record, P::run(taken.first_stage(), taken)))
+            condition
+                .when(move |record, taken: Taken<'_, T>| test(record, P::run(taken.first_stage(), taken)))
         })
     }
 }

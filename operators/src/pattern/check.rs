@@ -21,7 +21,9 @@ pub(super) fn check<T>(plan: &Plan<T>) -> Result<(), String> {
     sequence(&plan.stages, &mut names)?;
     let stages = places(&plan.stages);
     if stages > PATTERN_PLACES {
-        return Err(format!("repetitions counted, the pattern has {stages} places; {PATTERN_PLACES} are the most"));
+        return Err(format!(
+            "repetitions counted, the pattern has {stages} places; {PATTERN_PLACES} are the most"
+        ));
     }
     let groups = groups_in(&plan.stages);
     if groups > PATTERN_GROUPS {
@@ -30,7 +32,9 @@ pub(super) fn check<T>(plan: &Plan<T>) -> Result<(), String> {
     times(plan)?;
     skips(plan)?;
     match plan.stages.first() {
-        Some(first) if first.refuses() => Err(format!("{}: a pattern begins with a stage that takes a record", named(first))),
+        Some(first) if first.refuses() => {
+            Err(format!("{}: a pattern begins with a stage that takes a record", named(first)))
+        }
         _ => Ok(()),
     }
 }
@@ -58,11 +62,17 @@ fn sequence<'a, T>(stages: &'a [Stage<T>], names: &mut BTreeSet<&'a str>) -> Res
                     return Err("a group needs a stage".to_owned());
                 }
                 if inner[0].refuses() {
-                    return Err(format!("{}: a group begins with a stage that takes a record", named(&inner[0])));
+                    return Err(format!(
+                        "{}: a group begins with a stage that takes a record",
+                        named(&inner[0])
+                    ));
                 }
                 let loops = stage.quantifier.max.is_none();
                 if loops && inner.iter().all(|stage| stage.refuses() || stage.quantifier.may_be_left_out()) {
-                    return Err(format!("{}: a round that may take nothing cannot repeat without a limit", named(stage)));
+                    return Err(format!(
+                        "{}: a round that may take nothing cannot repeat without a limit",
+                        named(stage)
+                    ));
                 }
                 sequence(inner, names)?;
             }
@@ -103,7 +113,11 @@ fn quantified<T>(stage: &Stage<T>) -> Result<(), String> {
         return Err(format!("{of}: a stage that refuses records cannot be repeated, optional or greedy"));
     }
     if quantifier.max == Some(0) || quantifier.max.is_some_and(|max| max < quantifier.min) {
-        return Err(format!("{of}: repeats at least {} and at most {} times", quantifier.min, quantifier.max.unwrap_or(0)));
+        return Err(format!(
+            "{of}: repeats at least {} and at most {} times",
+            quantifier.min,
+            quantifier.max.unwrap_or(0)
+        ));
     }
     if stage.until.is_some() && quantifier.max.is_some() {
         return Err(format!("{of}: `until` ends a repetition without a limit; this one ends by itself"));
@@ -134,7 +148,11 @@ fn quantified<T>(stage: &Stage<T>) -> Result<(), String> {
 /// Checks what cannot follow what.
 fn neighbours<T>(before: &Stage<T>, stage: &Stage<T>) -> Result<(), String> {
     if before.quantifier.greedy && !stage.refuses() && stage.quantifier.may_be_left_out() {
-        return Err(format!("{}: an optional stage cannot follow the greedy {}", named(stage), named(before)));
+        return Err(format!(
+            "{}: an optional stage cannot follow the greedy {}",
+            named(stage),
+            named(before)
+        ));
     }
     if stage.refuses() && before.quantifier.may_be_left_out() {
         return Err(format!("{}: cannot follow the optional {}", named(stage), named(before)));
@@ -190,7 +208,9 @@ fn skips<T>(plan: &Plan<T>) -> Result<(), String> {
     if plan.stages.iter().any(is_target) {
         return Ok(());
     }
-    Err(format!("the pattern has no stage `{target}` to skip to; stages inside a group cannot be named there"))
+    Err(format!(
+        "the pattern has no stage `{target}` to skip to; stages inside a group cannot be named there"
+    ))
 }
 
 /// How many states the stages make, about.

@@ -84,7 +84,11 @@ impl Compiler {
                 &LoweredKind::Refuse { test, only_next: true } => self.refuse_next(test, exit, around),
                 &LoweredKind::Refuse { test, only_next: false } => {
                     let ends_here = exit == END && (self.timed || stage.step_millis.is_some());
-                    if ends_here { self.refuse_until_the_end(test, stages, at, stage.step_millis) } else { exit }
+                    if ends_here {
+                        self.refuse_until_the_end(test, stages, at, stage.step_millis)
+                    } else {
+                        exit
+                    }
                 }
                 _ => self.repeated(stages, at, exit, around),
             };
@@ -118,13 +122,7 @@ impl Compiler {
     }
 
     /// The states of one stage with its repetitions.
-    fn repeated(
-        &mut self,
-        stages: &[Lowered],
-        at: usize,
-        exit: StateId,
-        around: &Around<'_>,
-    ) -> StateId {
+    fn repeated(&mut self, stages: &[Lowered], at: usize, exit: StateId, around: &Around<'_>) -> StateId {
         let stage = &stages[at];
         let next = stages.get(at + 1).or(around.next);
         let mut forbidden = forbidden_before(stages, at);
@@ -173,13 +171,7 @@ impl Compiler {
     }
 
     /// The free edges from a state to what follows; `ungreedy` once the stage has been ended by `until`.
-    fn way_around(
-        &mut self,
-        from: StateId,
-        until: Option<TestId>,
-        exit: StateId,
-        ungreedy: Option<StateId>,
-    ) {
+    fn way_around(&mut self, from: StateId, until: Option<TestId>, exit: StateId, ungreedy: Option<StateId>) {
         match until.zip(ungreedy) {
             None => self.edge(from, Action::Free, exit, Guard::Always),
             Some((until, ungreedy)) => {

@@ -87,7 +87,12 @@ where
         &mut self,
         (key, hash, slot): (&K, u64, Slot),
         out: &mut Out<K, M, O>,
-        change: impl FnOnce(&Machine<T>, &mut Runs<T>, &mut Scratch, &mut Emit<'_, K, T, P, M, O, F>) -> Result<u64, Fault>,
+        change: impl FnOnce(
+            &Machine<T>,
+            &mut Runs<T>,
+            &mut Scratch,
+            &mut Emit<'_, K, T, P, M, O, F>,
+        ) -> Result<u64, Fault>,
     ) -> Result<(), Fault> {
         let row = self.rows.value_mut(slot);
         let mut fresh = Runs::default();

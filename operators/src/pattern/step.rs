@@ -271,11 +271,8 @@ impl<T> Machine<T> {
 
     fn fold(&self, folded: &mut Option<Folded>, number: usize, record: &T, at: &At) {
         let fold = &self.folds[number];
-        let start = || Folded {
-            kept: KeptAccumulator::Value(fold.start()),
-            first: at.position,
-            last: at.position,
-        };
+        let start =
+            || Folded { kept: KeptAccumulator::Value(fold.start()), first: at.position, last: at.position };
         let folded = folded.get_or_insert_with(start);
         folded.last = at.position;
         if let KeptAccumulator::Value(value) = &mut folded.kept {

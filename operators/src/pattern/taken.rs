@@ -240,7 +240,8 @@ impl<'a, T> Sequence<'a, T> {
     /// Each record with the name of the stage that took it.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a T)> + use<'a, T> {
         let automaton = self.automaton;
-        let names = self.marks.iter().map(move |mark| automaton.stages[usize::from(mark.stage)].name.as_str());
+        let names =
+            self.marks.iter().map(move |mark| automaton.stages[usize::from(mark.stage)].name.as_str());
         names.zip(self.records.iter().copied())
     }
 
