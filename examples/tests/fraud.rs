@@ -9,7 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use highwater_examples::fraud::{Outcome, SCENE_EVENTS, Scene};
+use highwater::prelude::Topology;
+use highwater::simulate::Simulation;
+use highwater_examples::fraud::rules::watch;
+use highwater_examples::fraud::{Event, Noted, Outcome, SCENE_EVENTS, Scene};
 use program::{Program, json, lines_of, same, terminate, wait_for_lines};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -195,6 +198,23 @@ fn stopped_and_started_again() {
     }
     program("1").succeeds();
     same(&lines_of(&output), &planted, "after stops");
+}
+
+#[test]
+fn the_rules_survive_everything() {
+    let (_, planted) = scenes(10, 1, DISORDER);
+    let simulation = Simulation::new(|world| {
+        let scene = Scene::new(&ChaCha8Rng::seed_from_u64(10), 0, DISORDER);
+        let topology = Topology::new("fraud");
+        let events = topology.source("events", world.topic("events", [scene.events]));
+        let outcomes = watch(events.event_time(Event::time, 2 * DISORDER));
+        outcomes.map(json).sink("outcomes", world.transactional_sink("outcomes"));
+        topology
+    });
+    let mut found = simulation.run(1).expect("clean").output::<String>("outcomes");
+    found.sort();
+    same(&found, &planted, "the simulation");
+    assert!(simulation.check(20).expect("clean").runs() > 0);
 }
 
 #[test]
