@@ -31,7 +31,7 @@ impl Case {
 /// One piece of work: the loop written by hand first, then the engine in its ways of doing the same.
 pub struct Comparison {
     /// What the work is.
-    pub name: &'static str,
+    pub name: String,
     /// Handing out the records and nothing else.
     pub feed: Case,
     /// The loop.

@@ -160,6 +160,7 @@ impl Graph {
             let reason = match node.place.verb {
                 "join" => "the join gives nothing; end it with `inner`, `left`, `right` or `outer`",
                 "join_as_of" => "the join gives nothing; end it with `inner` or `left`",
+                "pattern" => "the matches are never selected; end it with `select`",
                 _ => "the window is never aggregated; end it with `count`, `aggregate`, `reduce` or `apply`",
             };
             errors.push(TopologyError::Argument { place: node.place.clone(), reason: reason.to_owned() });

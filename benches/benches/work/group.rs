@@ -12,11 +12,17 @@ const RECORDS: u64 = 4 << 20;
 const RECORDS_TO_CHECK: u64 = 200_000;
 
 /// Measures every case of every comparison, and prints the CPU time of a record below criterion's lines.
+#[allow(dead_code, reason = "each bench uses one of the two")]
 pub fn measure(criterion: &mut Criterion, comparisons: &[Comparison]) {
-    let records = if std::env::args().any(|arg| arg == "--bench") { RECORDS } else { RECORDS_TO_CHECK };
+    measure_checked(criterion, comparisons, RECORDS_TO_CHECK);
+}
+
+/// As [`measure`], with so many records to compare the outputs.
+pub fn measure_checked(criterion: &mut Criterion, comparisons: &[Comparison], to_check: u64) {
+    let records = if std::env::args().any(|arg| arg == "--bench") { RECORDS } else { to_check };
     for comparison in comparisons {
-        comparison.check(RECORDS_TO_CHECK);
-        let mut group = criterion.benchmark_group(comparison.name);
+        comparison.check(to_check);
+        let mut group = criterion.benchmark_group(&comparison.name);
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
         group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
         group.throughput(Throughput::Elements(records));

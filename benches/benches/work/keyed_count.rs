@@ -108,7 +108,7 @@ pub fn comparisons() -> Vec<Comparison> {
     };
     vec![
         Comparison {
-            name: "keyed_count",
+            name: "keyed_count".to_owned(),
             feed: case("feed", feed_alone),
             hand: case("hand", hand_told),
             engine: vec![
@@ -119,7 +119,7 @@ pub fn comparisons() -> Vec<Comparison> {
             ],
         },
         Comparison {
-            name: "keyed_count_kept",
+            name: "keyed_count_kept".to_owned(),
             feed: case("feed", feed_alone),
             hand: case("hand", hand_kept),
             engine: vec![

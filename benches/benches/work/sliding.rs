@@ -148,13 +148,13 @@ fn on_rocksdb(job: Job) -> u64 {
 /// The comparisons of this file.
 pub fn comparisons() -> Vec<Comparison> {
     let pool = Arc::new(beats());
-    let comparison = |(name, ratio)| {
+    let comparison = |(name, ratio): (&str, i64)| {
         let case = |name, run: fn(Feed<Beat>, i64) -> Tally| {
             let pool = Arc::clone(&pool);
             Case::new(name, move |records| run(Feed::new(&pool, records), ratio))
         };
         Comparison {
-            name,
+            name: name.to_owned(),
             feed: case("feed", |feed, _| {
                 let mut tally = Tally::default();
                 feed.for_each_batch(|batch| tally.count += std::hint::black_box(batch).len() as u64);

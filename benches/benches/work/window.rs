@@ -102,7 +102,7 @@ pub fn comparisons() -> Vec<Comparison> {
         Case::new(name, move |records| run(Feed::new(&pool, records)))
     };
     vec![Comparison {
-        name: "window",
+        name: "window".to_owned(),
         feed: case("feed", |feed| {
             let mut tally = Tally::default();
             feed.for_each_batch(|batch| tally.count += std::hint::black_box(batch).len() as u64);

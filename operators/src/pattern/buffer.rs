@@ -93,6 +93,7 @@ impl<V> Numbered<V> {
         self.places[number as usize].as_mut().expect("what is referred to is kept")
     }
 
+    #[cfg(test)]
     fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
@@ -134,7 +135,8 @@ impl<T> Buffer<T> {
     /// Adds a node for the record, with one reference to it.
     pub(super) fn add(&mut self, new: NewNode, incoming: &mut Incoming<T>) -> NodeId {
         if let Some(record) = incoming.record.take() {
-            incoming.number = self.records.put(Kept { record, references: 0 });
+            // One reference is the incoming record's own.
+            incoming.number = self.records.put(Kept { record, references: 1 });
         }
         self.records.get_mut(incoming.number).references += 1;
         let (before_stage, count) = match self.node(new.previous) {
@@ -173,12 +175,23 @@ impl<T> Buffer<T> {
             }
             let &mut Node { record, previous, .. } = at;
             self.nodes.remove(node);
-            let kept = self.records.get_mut(record);
-            kept.references -= 1;
-            if kept.references == 0 {
-                self.records.remove(record);
-            }
+            self.release_record(record);
             node = previous;
+        }
+    }
+
+    /// Every run has been compared with the record: it stays if one of them took it.
+    pub(super) fn settle(&mut self, incoming: Incoming<T>) {
+        if incoming.record.is_none() {
+            self.release_record(incoming.number);
+        }
+    }
+
+    fn release_record(&mut self, number: u32) {
+        let kept = self.records.get_mut(number);
+        kept.references -= 1;
+        if kept.references == 0 {
+            self.records.remove(number);
         }
     }
 
@@ -200,14 +213,10 @@ impl<T> Buffer<T> {
         std::iter::successors(self.node(node), |node| self.node(node.previous))
     }
 
-    /// How many nodes there are.
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// How many records are kept.
-    pub(super) fn records(&self) -> usize {
-        self.records.len()
+    /// How many nodes there are, and how many records.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.nodes.len(), self.records.len())
     }
 }
 
@@ -215,41 +224,55 @@ impl<T> Buffer<T> {
 mod tests {
     use super::*;
 
+    fn add(
+        buffer: &mut Buffer<char>,
+        previous: NodeId,
+        stage: StageId,
+        incoming: &mut Incoming<char>,
+    ) -> NodeId {
+        let new = NewNode { previous, stage, opens: 0, time: Timestamp::from_millis(0), position: 0 };
+        buffer.add(new, incoming)
+    }
+
     #[test]
     fn runs_share_what_they_took_and_the_last_one_gives_it_back() {
         let mut buffer = Buffer::default();
-        let mut add = |buffer: &mut Buffer<char>, previous, stage, record, position| {
-            let mut incoming = Incoming::new(record);
-            let new = NewNode { previous, stage, opens: 0, time: Timestamp::from_millis(0), position };
-            (buffer.add(new, &mut incoming), incoming)
-        };
-        let (a, _) = add(&mut buffer, NO_NODE, 0, 'a', 0);
-        let (b, mut incoming) = add(&mut buffer, a, 1, 'b', 1);
-        let new = NewNode { previous: a, stage: 2, opens: 0, time: Timestamp::from_millis(0), position: 1 };
-        let other = buffer.add(new, &mut incoming);
-        assert_eq!((buffer.len(), buffer.records()), (3, 2), "`b` is kept once for two nodes");
+        let mut incoming = Incoming::new('a');
+        let a = add(&mut buffer, NO_NODE, 0, &mut incoming);
+        buffer.settle(incoming);
+        let mut incoming = Incoming::new('b');
+        let b = add(&mut buffer, a, 1, &mut incoming);
+        let other = add(&mut buffer, a, 2, &mut incoming);
         assert_eq!(incoming.get(&buffer), &'b');
+        buffer.settle(incoming);
+        assert_eq!(buffer.sizes(), (3, 2), "`b` is kept once for two nodes");
         buffer.release(a);
         buffer.release(b);
         let chain: Vec<char> = buffer.back_from(other).map(|node| *buffer.record_of(node)).collect();
         assert_eq!(chain, ['b', 'a']);
         buffer.release(other);
-        assert_eq!((buffer.len(), buffer.records()), (0, 0));
+        assert_eq!(buffer.sizes(), (0, 0));
+    }
+
+    #[test]
+    fn a_record_that_is_taken_and_given_back_at_once_can_be_taken_again() {
+        let mut buffer = Buffer::default();
+        let mut incoming = Incoming::new('a');
+        let first = add(&mut buffer, NO_NODE, 0, &mut incoming);
+        buffer.release(first);
+        let second = add(&mut buffer, NO_NODE, 0, &mut incoming);
+        buffer.settle(incoming);
+        assert_eq!(buffer.sizes(), (1, 1));
+        buffer.release(second);
+        assert_eq!(buffer.sizes(), (0, 0));
     }
 
     #[test]
     fn a_node_counts_the_records_of_its_stage() {
         let mut buffer = Buffer::default();
         let mut last = NO_NODE;
-        for (position, stage) in [0, 1, 1, 1, 0].into_iter().enumerate() {
-            let new = NewNode {
-                previous: last,
-                stage,
-                opens: 0,
-                time: Timestamp::from_millis(0),
-                position: position as u64,
-            };
-            last = buffer.add(new, &mut Incoming::new(position));
+        for stage in [0, 1, 1, 1, 0] {
+            last = add(&mut buffer, last, stage, &mut Incoming::new('a'));
         }
         let counts: Vec<(u32, bool)> = buffer
             .back_from(last)

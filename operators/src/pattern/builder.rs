@@ -95,7 +95,9 @@ impl<T: 'static, D> Pattern<T, (), Group<D>> {
 impl<T: 'static> Pattern<T, (), Named> {
     /// A pattern of stages that are put together at run time; conditions and matches find what stages took by name.
     pub fn from_stages(stages: Vec<Stage<T>>) -> Self {
-        Pattern::of(stages)
+        let mut pattern = Pattern::of(stages);
+        pattern.plan.named = true;
+        pattern
     }
 }
 
@@ -107,6 +109,7 @@ impl<T: 'static, P, S> Pattern<T, P, S> {
             after_match: AfterMatch::NoSkip,
             fail_on_miss: false,
             unbounded: false,
+            named: false,
             runs_per_key: PATTERN_RUNS,
         };
         Pattern { plan, ties: None, marker: PhantomData }

@@ -18,7 +18,7 @@ pub(super) fn check<T>(plan: &Plan<T>) -> Result<(), String> {
         return Err("a pattern needs a stage".to_owned());
     }
     let mut names = BTreeSet::new();
-    sequence(&plan.stages, &mut names)?;
+    sequence(&plan.stages, plan.named, &mut names)?;
     let stages = places(&plan.stages);
     if stages > PATTERN_PLACES {
         return Err(format!(
@@ -53,28 +53,17 @@ fn named<T>(stage: &Stage<T>) -> String {
 }
 
 /// Checks the stages of a list, and of the groups in it.
-fn sequence<'a, T>(stages: &'a [Stage<T>], names: &mut BTreeSet<&'a str>) -> Result<(), String> {
+fn sequence<'a, T>(
+    stages: &'a [Stage<T>],
+    named_only: bool,
+    names: &mut BTreeSet<&'a str>,
+) -> Result<(), String> {
     let mut before: Option<&Stage<T>> = None;
     for stage in stages {
         match &stage.kind {
             Kind::Group(inner) => {
-                if inner.is_empty() {
-                    return Err("a group needs a stage".to_owned());
-                }
-                if inner[0].refuses() {
-                    return Err(format!(
-                        "{}: a group begins with a stage that takes a record",
-                        named(&inner[0])
-                    ));
-                }
-                let loops = stage.quantifier.max.is_none();
-                if loops && inner.iter().all(|stage| stage.refuses() || stage.quantifier.may_be_left_out()) {
-                    return Err(format!(
-                        "{}: a round that may take nothing cannot repeat without a limit",
-                        named(stage)
-                    ));
-                }
-                sequence(inner, names)?;
+                group(stage, inner, named_only)?;
+                sequence(inner, named_only, names)?;
             }
             Kind::AllOf(members) => {
                 members.iter().try_for_each(|(name, _)| unique(name, names))?;
@@ -89,6 +78,30 @@ fn sequence<'a, T>(stages: &'a [Stage<T>], names: &mut BTreeSet<&'a str>) -> Res
             neighbours(before, stage)?;
         }
         before = Some(stage);
+    }
+    Ok(())
+}
+
+/// Checks what a group consists of.
+fn group<T>(stage: &Stage<T>, inner: &[Stage<T>], named_only: bool) -> Result<(), String> {
+    let Some(first) = inner.first() else { return Err("a group needs a stage".to_owned()) };
+    if first.refuses() {
+        return Err(format!("{}: a group begins with a stage that takes a record", named(first)));
+    }
+    let may_take_nothing = inner.iter().all(|stage| stage.refuses() || stage.quantifier.may_be_left_out());
+    if stage.quantifier.max.is_none() && may_take_nothing {
+        return Err(format!("{}: a round that may take nothing cannot repeat without a limit", named(stage)));
+    }
+    if !named_only && stage.quantifier.max != Some(1) && first.quantifier.may_be_left_out() {
+        return Err(format!(
+            "{}: in a group that repeats the first stage cannot be optional: where a round begins could not be told",
+            named(first)
+        ));
+    }
+    if let Some(fold) = inner.iter().find(|inner| inner.fold.is_some())
+        && stage.quantifier.max != Some(1)
+    {
+        return Err(format!("{}: a fold cannot stand in a group that repeats", named(fold)));
     }
     Ok(())
 }

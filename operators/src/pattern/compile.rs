@@ -132,12 +132,14 @@ impl Compiler {
             (opens, split) = (around.opens, split || around.may_go_around);
             forbidden.extend(&around.forbidden);
         }
-        let may_be_left_out = stage.quantifier.may_be_left_out();
-        let after = if may_be_left_out { self.lifted(exit, &forbidden) } else { exit };
         let rounds = Rounds { stage, around, next, inner: stage.quantifier.inner.contiguity() };
-
+        let may_be_left_out = stage.quantifier.may_be_left_out();
         let least = stage.quantifier.min.max(1);
-        let ungreedy = self.greedy(&rounds, after);
+        if stage.quantifier.max.is_some() {
+            self.greedy(&rounds, exit);
+        }
+        let after = if may_be_left_out { self.lifted(exit, &forbidden) } else { exit };
+        let ungreedy = if stage.quantifier.max.is_none() { self.greedy(&rounds, after) } else { None };
         let mut target = match stage.quantifier.max {
             None => self.looping(&rounds, after, ungreedy),
             Some(_) => after,

@@ -8,6 +8,7 @@ use crate::batch::KeyedBatch;
 use crate::data::{Data, HasEventTime};
 use crate::keyed::KeyedStream;
 use crate::keyed::sorted::set_sorted;
+use crate::operator::Fault;
 use crate::pattern::builder::Pattern;
 use crate::pattern::capture::{Capture, Close};
 use crate::pattern::check::check;
@@ -54,8 +55,9 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
         C: HasEventTime,
     {
         let place = here("pattern", None);
-        let sorting = add_node(&self.wire.graph, place.clone(), vec![self.wire.port]);
+        let sorting = add_node(&self.wire.graph, here("sorted", None), vec![self.wire.port]);
         let sorted = self.wire.output_of(sorting, 0);
+        set_sorted::<K, T>(&sorted, pattern.ties.clone());
         let matching = add_node(&sorted.graph, place, vec![sorted.port]);
         let wire = sorted.output_of(matching, 0);
         MatchStream { sorted, wire, pattern: pattern.with_types(), timed_out: None }
@@ -103,22 +105,20 @@ impl<K: Key, T: Persist, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
     ) -> KeyedStream<K, M> {
         let MatchStream { sorted, wire, pattern, timed_out } = self;
         let place = here("pattern", Some(name));
-        let sorting = here("pattern", Some(&format!("{name}.sorted")));
+        let sorting = here("sorted", Some(&format!("{name}.sorted")));
         {
             let mut graph = wire.graph.borrow_mut();
             graph.nodes[sorted.port.node].place = sorting;
             graph.nodes[wire.port.node].place = place.clone();
         }
-        set_sorted::<K, T>(&sorted, pattern.ties);
-        let plan = pattern.plan;
-        if let Err(reason) = check(&plan) {
+        let select = Arc::new(f);
+        let machine = check(&pattern.plan).map(|()| Machine::of(pattern.plan));
+        if let Err(reason) = &machine {
             wire.refuse(&place, reason);
-            return KeyedStream::at(wire);
         }
-        let (machine, text) = Machine::of(plan);
-        let (machine, select) = (Arc::new(machine), Arc::new(f));
+        let machine = machine.map(|(machine, text)| (Arc::new(machine), text));
         set_operator::<KeyedBatch<K, T>, Out<K, M, O>>(&wire.graph, wire.port.node, move |opening| {
-            let machine = Arc::clone(&machine);
+            let (machine, text) = machine.clone().map_err(|reason| Fault::Failed(reason.into()))?;
             let matching = Matching::<K, T, P, M, O, _>::open(machine, &text, &select, &timed_out, opening)?;
             Ok(Box::new(matching))
         });

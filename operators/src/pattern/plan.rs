@@ -236,5 +236,7 @@ pub(crate) struct Plan<T> {
     /// A match that took nothing for the stage to skip to, or that begins there, is an error.
     pub(super) fail_on_miss: bool,
     pub(super) unbounded: bool,
+    /// What stages took is found by their names, and not by types that tell rounds apart.
+    pub(super) named: bool,
     pub(super) runs_per_key: usize,
 }

@@ -109,6 +109,7 @@ impl<T> Machine<T> {
         }
         scratch.before = before;
         self.begin(runs, &mut incoming, &at, scratch);
+        runs.buffer.settle(incoming);
         let dropped = self.keep_to_the_limit(runs);
         self.skip.give(self, runs, &mut scratch.found, time, told)?;
         runs.timer = self.next_deadline(runs);
