@@ -1,17 +1,19 @@
 //! Who steals, what breaks, what gets expensive: eleven rules over what happens, and a score of every user.
 //!
-//! The rules are in `src/fraud/rules.rs`. The events come from files, from Kafka, or are made up.
+//! The rules are in `fraud/rules.rs`. The events come from files, from Kafka, or are made up.
+
+#[path = "fraud/rules.rs"]
+mod rules;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use highwater::prelude::*;
-use highwater_examples::fraud::{
-    Event, EventJson, Noted, Outcome, SCENE_EVENTS, SCENE_SPLITS, made_up, rules::watch,
-};
+use highwater_examples::fraud::{Event, EventJson, Noted, Outcome, SCENE_EVENTS, SCENE_SPLITS, made_up};
 use highwater_examples::live::Live;
 use highwater_examples::options::{RunOptions, exit_code, log_warnings};
+use rules::watch;
 
 /// Alerts where several events together are suspicious, and users with a high score
 ///

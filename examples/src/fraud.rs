@@ -1,13 +1,10 @@
-//! The parts of the example `fraud` beside its command line: what can happen, the rules, what the program tells, and
-//! where events come from when there are none.
-//!
-//! The rules, for which one reads this example, are [`rules`].
+//! The parts of the example `fraud` that are not about streams: what can happen, what the program tells, and where
+//! events come from when there are none.
 
 mod alert;
 mod event;
 mod incidents;
 mod outcome;
-pub mod rules;
 mod scene;
 mod script;
 

@@ -4,6 +4,8 @@
 #[path = "fraud/oracle.rs"]
 mod oracle;
 mod program;
+#[path = "../fraud/rules.rs"]
+mod rules;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +13,11 @@ use std::time::Duration;
 
 use highwater::prelude::Topology;
 use highwater::simulate::Simulation;
-use highwater_examples::fraud::rules::watch;
 use highwater_examples::fraud::{Event, Noted, Outcome, SCENE_EVENTS, Scene};
 use program::{Program, json, lines_of, same, terminate, wait_for_lines};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use rules::watch;
 use tempfile::tempdir;
 
 /// How much events are out of order where the program is not told.

@@ -7,12 +7,12 @@
 //!
 //! Every incident is told once. Most rules skip past a match (`SkipPastLast`): of five large transactions in a row the
 //! first three are an alert, and the other two may be part of the next. A match that began later then waits for one that
-//! began earlier and may still come, at the most for the time of `within`. The rules without a strategy need none: one
-//! event ends one match of theirs at the most.
+//! began earlier and may still come, at the most for the time of `within`. The rules without a strategy need none: each of
+//! their matches begins or ends with an event of its own.
 
 use highwater::prelude::*;
 
-use super::{
+use highwater_examples::fraud::{
     Alert, Call, Cart, CartStep, ErrorRate, Event, Fraud, Login, Outcome, Price, Response, Rule, Score,
     Server, Transaction,
 };
