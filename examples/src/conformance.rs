@@ -10,6 +10,7 @@ mod joins;
 mod run;
 mod windows;
 
+use highwater::prelude::Cause;
 use serde_json::{Map, Value, json};
 
 pub use run::How;
@@ -26,6 +27,19 @@ pub fn told(case: &Value, how: How) -> Value {
         Some(kind) => Err(format!("there is no kind of case called `{kind}`").into()),
         None => Err("the case does not say its kind".into()),
     };
+    with_fields(told, fields)
+}
+
+/// As [`told`], of a case of a pattern: event by event, with a restart after each.
+///
+/// # Panics
+/// If the pattern fails while it runs.
+pub fn told_restarting(case: &Value) -> Value {
+    let id = case.get("id").cloned().unwrap_or(Value::Null);
+    with_fields(Map::from_iter([("id".to_owned(), id)]), cep::run_restarting(case))
+}
+
+fn with_fields(mut told: Map<String, Value>, fields: Result<Map<String, Value>, Cause>) -> Value {
     match fields {
         Ok(fields) => told.extend(fields),
         Err(error) => drop(told.insert("error".to_owned(), json!(error.to_string()))),

@@ -5,6 +5,7 @@ mod program;
 use std::fs;
 use std::path::Path;
 
+use highwater_examples::conformance::told_restarting;
 use program::{Program, text};
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -104,6 +105,46 @@ fn the_recorded_cases_give_what_they_expect() {
             }
         }
     }
+}
+
+#[test]
+fn the_recorded_patterns_match_what_they_expect() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance/cep.json");
+    let Ok(cases) = fs::read_to_string(&file) else {
+        println!("skipped: {} is not there", file.display());
+        return;
+    };
+    let cases: Vec<Value> = serde_json::from_str(&cases).expect("the cases can be read");
+    for told in told_of(&file) {
+        assert_eq!(told.len(), cases.len());
+        told.iter().zip(&cases).for_each(|(told, case)| same_matches(told, case));
+    }
+    for case in cases.iter().filter(|case| case.get("expect_error").is_none()) {
+        same_matches(&told_restarting(case), case);
+    }
+}
+
+/// The same matches, each as often, and the same partial matches whose time was over; or the same kind of error.
+fn same_matches(told: &Value, case: &Value) {
+    let id = &case["id"];
+    assert_eq!(&told["id"], id);
+    if let Some(expected) = case.get("expect_error") {
+        let (found, expected) = (told["error"].as_str(), expected.as_str().expect("is a word"));
+        assert!(found.is_some_and(|found| found.starts_with(expected)), "{id}: {told}");
+        return;
+    }
+    assert!(told.get("error").is_none(), "{id}: {told}");
+    assert_eq!(sorted(&told["matches"]), sorted(&case["expected"]), "{id}");
+    if let Some(expected) = case.get("expected_by_stage") {
+        assert_eq!(sorted(&told["by_stage"]), sorted(expected), "{id}");
+    }
+    let Some(expected) = case.get("expected_timeouts").and_then(Value::as_array) else { return };
+    let found = told["timeouts"].as_array().expect("is a list");
+    let fits = |one: &Value, other: &Value| {
+        one["events"] == other["events"] && (one["ts"].is_null() || one["ts"] == other["ts"])
+    };
+    assert!(expected.iter().all(|one| found.iter().any(|other| fits(one, other))), "{id}: {told}");
+    assert!(found.iter().all(|other| expected.iter().any(|one| fits(one, other))), "{id}: {told}");
 }
 
 /// The same rows in any order; the numbers of windows to nine digits.

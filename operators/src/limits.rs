@@ -37,13 +37,20 @@ pub const WINDOW_RECORDS: usize = 100_000;
 /// 86 400; a key with a single record gives as many results.
 pub const WINDOWS_PER_RECORD: i64 = 100_000;
 
-/// How many live runs a pattern has for one key at most, unless it says otherwise. 10 000: a run takes some 100 bytes, so
-/// that one key keeps a megabyte, which every record of the key walks through.
+/// How many live runs a pattern has for one key at most, withheld matches counted, unless it says otherwise. 10 000: every
+/// record of the key is compared with each of them, some 100 microseconds.
 pub const PATTERN_RUNS: usize = 10_000;
 
-/// How many places a pattern has at most, repetitions counted one by one. 10 000: places are numbered in sixteen bits, and
-/// `times(1000)` makes a thousand.
+/// How many places in the chains of its runs a pattern keeps for one key at most; runs that took the same records share
+/// them. 100 000: at 56 bytes each a key takes 6 MB beside its records, which are written again in every epoch that adds to
+/// them. A stage that takes more is better kept as a fold.
+pub const PATTERN_TAKEN: usize = 100_000;
+
+/// How many places a pattern has at most, repetitions counted one by one. 10 000: `times(1000)` makes a thousand.
 pub const PATTERN_PLACES: usize = 10_000;
+
+/// How many states a pattern is made into at most. 65 000: they are numbered in sixteen bits.
+pub const PATTERN_STATES: usize = 65_000;
 
 /// How many conditions `all_of` takes at most. 6: it has a place for every choice of them, 63 in all.
 pub const PATTERN_ALL_OF: usize = 6;

@@ -23,9 +23,11 @@ mod run;
 mod step;
 mod taken;
 
-pub use builder::{AllOf, Pattern, Repeating, Repeats, Tested, Times, any};
+pub use automaton::Position;
+pub use builder::{AllOf, Pattern, Repeats, Tested, Times, any};
 pub use capture::{
-    Append, Capture, Close, Fold, Group, Many, Maybe, MaybeGroup, Named, Nothing, One, Rounds, RoundsSoFar,
+    Append, Capture, Close, Fold, Group, Many, Maybe, MaybeFold, MaybeGroup, Named, Nothing, One, Repeating,
+    Rounds, RoundsSoFar, Unordered,
 };
 pub use matches::MatchStream;
 pub use plan::{AfterMatch, Condition, Contiguity, Inner, Quantifier, Stage};

@@ -161,7 +161,8 @@ const RELAXED: Work = Work {
                 }
             }
             Kind::C => {
-                if steps.remove(&step.key).is_some_and(|(count, from)| count == 3 && step.at - from < 60_000) {
+                if steps.remove(&step.key).is_some_and(|(count, from)| count == 3 && step.at - from < 60_000)
+                {
                     tally.add(&(step.key, 1));
                 }
             }
@@ -182,16 +183,17 @@ const NEGATED: Work = Work {
     hand: |feed| {
         let mut waiting: HashMap<u64, i64, RandomState> = HashMap::default();
         let mut timers: VecDeque<(i64, u64)> = VecDeque::new();
-        let mut fire = move |until: i64, waiting: &mut HashMap<u64, i64, RandomState>, tally: &mut Tally, set| {
-            while timers.front().is_some_and(|&(time, _)| time <= until) {
-                let Some((time, key)) = timers.pop_front() else { break };
-                if waiting.get(&key) == Some(&(time - 2_500)) {
-                    waiting.remove(&key);
-                    tally.add(&(key, 1));
+        let mut fire =
+            move |until: i64, waiting: &mut HashMap<u64, i64, RandomState>, tally: &mut Tally, set| {
+                while timers.front().is_some_and(|&(time, _)| time <= until) {
+                    let Some((time, key)) = timers.pop_front() else { break };
+                    if waiting.get(&key) == Some(&(time - 2_500)) {
+                        waiting.remove(&key);
+                        tally.add(&(key, 1));
+                    }
                 }
-            }
-            timers.extend(set);
-        };
+                timers.extend(set);
+            };
         let mut tally = by_hand(feed, |step, tally| {
             fire(step.at, &mut waiting, tally, None);
             match negated(step) {

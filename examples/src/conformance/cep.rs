@@ -10,6 +10,7 @@ use highwater::operators::interpret::{InterpretError, interpret};
 use highwater::operators::pattern::{
     Condition, Contiguity, Inner, Named, Quantifier, Sequence, Stage, Taken,
 };
+use highwater::operators::testkit::Harness;
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -90,22 +91,55 @@ enum Told {
 pub(super) fn run(case: &Value, how: How) -> Result<Map<String, Value>, Cause> {
     let case: Case = part(case)?;
     let pattern = pattern(&case).map_err(|reason| format!("build: {reason}"))?;
-    let last = case.advance_to.iter().copied().chain(case.events.iter().map(|event| event.ts)).max();
-    let (lag, keyed) = (case.arrival.as_ref().map_or(0, |arrival| arrival.watermark_lag_ms), case.keyed);
+    let (last, lag, keyed) = (case.last(), case.lag_ms(), case.keyed);
     let topology = Topology::new("case");
     let sink = Memory::sink();
     let events = topology.source("events", Memory::source(arriving(case)));
     let timed = events.event_time(|event| Timestamp::from_millis(event.ts), Duration::from_millis(lag));
-    let matches = timed.key_by(move |event| if keyed { event.key } else { 0 }).pattern(pattern);
+    searched(timed, pattern, keyed).sink("told", sink.clone());
+    execute(topology, how)?;
+    Ok(written(sink.take(), last))
+}
+
+/// As [`run`], event by event with a restart after each of them and after each step of time.
+///
+/// # Panics
+/// If the pattern fails while it runs.
+pub(super) fn run_restarting(case: &Value) -> Result<Map<String, Value>, Cause> {
+    let case: Case = part(case)?;
+    let pattern = pattern(&case).map_err(|reason| format!("build: {reason}"))?;
+    let (last, lag, keyed) = (case.last(), case.lag_ms() as i64, case.keyed);
+    let mut harness = Harness::new(|events| searched(events, pattern, keyed));
+    let mut reached = i64::MIN;
+    for event in arriving(case) {
+        let at = event.ts;
+        harness.record(event, Timestamp::from_millis(at));
+        if at - lag > reached {
+            reached = at - lag;
+            harness.watermark(Timestamp::from_millis(reached));
+        }
+    }
+    harness.watermark(Timestamp::MAX);
+    Ok(written(harness.take().into_iter().map(|(told, _)| told).collect(), last))
+}
+
+impl Case {
+    /// To when time goes on.
+    fn last(&self) -> Option<i64> {
+        self.advance_to.iter().copied().chain(self.events.iter().map(|event| event.ts)).max()
+    }
+
+    fn lag_ms(&self) -> u64 {
+        self.arrival.as_ref().map_or(0, |arrival| arrival.watermark_lag_ms)
+    }
+}
+
+/// What became of the runs of a pattern, with the time at which it was known.
+fn searched(events: Stream<Event>, pattern: EventPattern, keyed: bool) -> Stream<(Timestamp, Told)> {
+    let matches = events.key_by(move |event| if keyed { event.key } else { 0 }).pattern(pattern);
     let (matches, timed_out) = matches.with_timed_out(|_, taken| Told::TimedOut(ids(taken)));
     let matches = matches.select("pattern", |_, taken| Told::Match(by_stage(taken))).values();
-    // The time of a result, to leave out what only the end of the input made known.
-    let told = matches.merge(timed_out.values()).key_by(|_| ()).process("times", |_| Stamp).values();
-    told.sink("told", sink.clone());
-    execute(topology, how)?;
-    let mut told: Vec<(Timestamp, Told)> = sink.take();
-    told.retain(|(at, _)| Some(at.as_millis()) <= last);
-    Ok(written(told))
+    matches.merge(timed_out.values()).key_by(|_| ()).process("times", |_| Stamp).values()
 }
 
 /// Gives each record with its time.
@@ -153,9 +187,10 @@ fn by_stage(taken: Sequence<'_, Event>) -> BTreeMap<String, Vec<u64>> {
     stages
 }
 
-fn written(told: Vec<(Timestamp, Told)>) -> Map<String, Value> {
+/// The fields of what was known up to `last`: what only the end of the input made known is left out.
+fn written(told: Vec<(Timestamp, Told)>, last: Option<i64>) -> Map<String, Value> {
     let (mut matches, mut stages, mut timeouts) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, told) in told {
+    for (at, told) in told.into_iter().filter(|(at, _)| Some(at.as_millis()) <= last) {
         match told {
             Told::Match(taken) => {
                 let mut all: Vec<u64> = taken.values().flatten().copied().collect();

@@ -68,15 +68,17 @@ impl Skip {
         if found.is_empty() && runs.withheld.is_empty() {
             return Ok(());
         }
-        let instant = runs.next;
-        runs.withheld.extend(found.drain(..).map(|run| Withheld { run, found: instant }));
-        let buffer = &runs.buffer;
-        runs.withheld.sort_by(|one, other| order(buffer, one, other));
-        while let Some(first) = runs.withheld.first() {
+        if !found.is_empty() {
+            let instant = runs.next;
+            runs.withheld.extend(found.drain(..).map(|run| Withheld { run, found: instant }));
+            let buffer = &runs.buffer;
+            runs.withheld.make_contiguous().sort_by(|one, other| order(buffer, one, other));
+        }
+        while let Some(first) = runs.withheld.front() {
             if runs.runs.first().is_some_and(|run| run.began < first.run.began) {
                 break;
             }
-            let run = runs.withheld.remove(0).run;
+            let Some(Withheld { run, .. }) = runs.withheld.pop_front() else { break };
             told.told(Outcome::Matched, &runs.buffer, &run, at);
             let bound = self.bound(machine, &runs.buffer, &run);
             runs.drop_run(&run);

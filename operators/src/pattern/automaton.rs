@@ -91,6 +91,8 @@ pub(super) struct State {
     pub(super) step_millis: Option<i64>,
     /// The groups of which a record that is taken here begins a round, one bit each.
     pub(super) opens: u32,
+    /// The groups that the state stands in.
+    pub(super) inside: u32,
 }
 
 /// A condition as the automaton asks it.
@@ -98,8 +100,8 @@ pub(super) struct Test<T> {
     pub(super) condition: Condition<T>,
     /// The innermost group that it stands in, as its bit; 0 for none.
     pub(super) group: u32,
-    /// The first stage of the list that it stands in.
-    pub(super) first: StageId,
+    /// The first stage and the first group of the list that it stands in.
+    pub(super) first: Position,
     /// The stage that it belongs to, if that takes records.
     pub(super) own: StageId,
 }
@@ -120,8 +122,17 @@ pub(super) struct Automaton<T> {
     pub(super) start: StateId,
     pub(super) tests: Vec<Test<T>>,
     pub(super) stages: Vec<TakingStage>,
-    /// Those around others first.
+    /// By their numbers; those around others first.
     pub(super) groups: Vec<Group>,
+    /// By state: whether a run that stands there is a match when its time is over.
+    pub(super) matches_in_time: Vec<bool>,
+}
+
+/// A place among the stages that take records, and among the groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub(super) stage: StageId,
+    pub(super) group: u16,
 }
 
 /// A group of stages.
@@ -137,7 +148,7 @@ pub(super) struct Group {
 pub(super) struct Answers {
     /// By test: of tests that look at the record alone, 0 where it was not asked, 1 for no, 2 for yes.
     of_record: Vec<u8>,
-    /// The same of tests that look at the run.
+    /// The same of tests that look at the run; the second of two where the record would begin a round.
     of_run: Vec<u8>,
 }
 
@@ -152,7 +163,7 @@ impl Answers {
     /// Forgets what depends on the run.
     pub(super) fn next_run(&mut self, tests: usize) {
         self.of_run.clear();
-        self.of_run.resize(tests, 0);
+        self.of_run.resize(2 * tests, 0);
     }
 }
 
@@ -182,18 +193,12 @@ impl<T> Automaton<T> {
         if *known == 1 || test.condition.all_of.is_empty() {
             return *known == 2;
         }
-        let known = &mut answers.of_run[usize::from(number)];
+        let taken = taken.asked_by(test.group, test.first, test.own);
+        let known = &mut answers.of_run[2 * usize::from(number) + usize::from(taken.begins_round())];
         if *known == 0 {
-            let taken = taken.asked_by(test.group, test.first, test.own);
             *known = 1 + u8::from(test.condition.all_of.iter().all(|test| test(record, taken)));
         }
         *known == 2
-    }
-
-    /// The bit of the group with the stages from `first` to before `until`, which is none of `except`; 0 if there is none.
-    pub(super) fn group_bit(&self, first: StageId, until: StageId, except: u32) -> u32 {
-        let is_it = |group: &&Group| group.first == first && group.until == until && group.bit & except == 0;
-        self.groups.iter().find(is_it).map_or(0, |group| group.bit)
     }
 
     /// The accumulators of a run that has taken nothing.

@@ -82,6 +82,20 @@ impl<V> Numbered<V> {
         self.free.push(number);
         if self.free.len() == self.places.len() {
             *self = Numbered::default();
+        } else if self.free.len() > 64 && self.free.len().is_power_of_two() {
+            self.trim();
+        }
+    }
+
+    /// Gives back the empty places at the end.
+    fn trim(&mut self) {
+        let before = self.places.len();
+        let full = self.places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        if full <= before / 2 {
+            self.places.truncate(full);
+            self.places.shrink_to_fit();
+            self.free.retain(|&number| (number as usize) < full);
+            self.free.shrink_to_fit();
         }
     }
 
@@ -93,7 +107,6 @@ impl<V> Numbered<V> {
         self.places[number as usize].as_mut().expect("what is referred to is kept")
     }
 
-    #[cfg(test)]
     fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
@@ -141,7 +154,9 @@ impl<T> Buffer<T> {
         self.records.get_mut(incoming.number).references += 1;
         let (before_stage, count) = match self.node(new.previous) {
             None => (NO_NODE, 1),
-            Some(previous) if previous.stage == new.stage => (previous.before_stage, previous.count + 1),
+            Some(previous) if previous.stage == new.stage && new.opens == 0 => {
+                (previous.before_stage, previous.count + 1)
+            }
             Some(_) => (new.previous, 1),
         };
         self.retain(new.previous);
@@ -211,6 +226,11 @@ impl<T> Buffer<T> {
     /// The chain from a node back to the first.
     pub(super) fn back_from(&self, node: NodeId) -> impl Iterator<Item = &Node> {
         std::iter::successors(self.node(node), |node| self.node(node.previous))
+    }
+
+    /// How many nodes there are.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
     }
 
     /// How many nodes there are, and how many records.

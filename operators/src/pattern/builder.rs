@@ -13,7 +13,8 @@ use highwater_state::Persist;
 
 use crate::limits::PATTERN_RUNS;
 use crate::pattern::capture::{
-    Capture, Close, Fold, Group, Many, Maybe, MaybeGroup, Named, Nothing, One, Rounds,
+    Capture, Close, Fold, Group, Many, Maybe, MaybeFold, MaybeGroup, Named, Nothing, One, Repeating, Rounds,
+    Unordered,
 };
 use crate::pattern::fold::Folding;
 use crate::pattern::plan::{AfterMatch, Condition, Contiguity, Inner, Kind, Plan, Stage};
@@ -83,12 +84,18 @@ impl<T: 'static> Pattern<T, (), One> {
 impl<T: 'static, D> Pattern<T, (), Group<D>> {
     /// A pattern that begins with a group of stages.
     pub fn begin_group<P, S: Close<P, Closed = D>>(group: Pattern<T, P, S>) -> Self {
-        Pattern::of(vec![Stage::group(Contiguity::Next, group.plan.stages)])
+        let mut pattern = Pattern::of(Vec::new());
+        pattern.add_group(Contiguity::Next, group);
+        pattern
     }
+}
 
+impl<T: 'static, D> Pattern<T, (), Unordered<D>> {
     /// A pattern that begins with a record for each of the stages, in any order.
     pub fn all_of<A: AllOf<T, Captures = D>>(stages: A) -> Self {
-        Pattern::of(vec![Stage::new("", Contiguity::Next, Kind::AllOf(stages.members()))])
+        let mut pattern = Pattern::of(Vec::new());
+        pattern.add_all_of(Contiguity::Next, stages);
+        pattern
     }
 }
 
@@ -110,6 +117,7 @@ impl<T: 'static, P, S> Pattern<T, P, S> {
             fail_on_miss: false,
             unbounded: false,
             named: false,
+            faults: Vec::new(),
             runs_per_key: PATTERN_RUNS,
         };
         Pattern { plan, ties: None, marker: PhantomData }
@@ -122,6 +130,41 @@ impl<T: 'static, P, S> Pattern<T, P, S> {
     fn then<Q, R>(mut self, stage: Stage<T>) -> Pattern<T, Q, R> {
         self.plan.stages.push(stage);
         self.with_types()
+    }
+
+    fn with_group<Q, R, A, B>(mut self, contiguity: Contiguity, group: Pattern<T, Q, R>) -> Pattern<T, A, B> {
+        self.add_group(contiguity, group);
+        self.with_types()
+    }
+
+    fn add_group<Q, R>(&mut self, contiguity: Contiguity, group: Pattern<T, Q, R>) {
+        let fault = group.said_of_the_whole("a group");
+        self.plan.faults.extend(group.plan.faults);
+        self.plan.faults.extend(fault);
+        self.plan.stages.push(Stage::group(contiguity, group.plan.stages));
+    }
+
+    fn add_all_of<A: AllOf<T>>(&mut self, contiguity: Contiguity, stages: A) {
+        let mut members = Vec::new();
+        stages.members(&mut members, &mut self.plan.faults);
+        self.plan.stages.push(Stage::new("", contiguity, Kind::AllOf(members)));
+    }
+
+    /// What is said of a pattern and means nothing for a part of one.
+    fn said_of_the_whole(&self, part: &str) -> Option<String> {
+        let plan = &self.plan;
+        let said = [
+            (plan.within.is_some(), "`within`"),
+            (plan.after_match != AfterMatch::NoSkip, "`after_match`"),
+            (plan.fail_on_miss, "`fail_on_miss`"),
+            (plan.unbounded, "`unbounded`"),
+            (plan.runs_per_key != PATTERN_RUNS, "`runs_per_key`"),
+            (self.ties.is_some(), "`order_ties_by`"),
+            (plan.named, "`from_stages`"),
+        ];
+        let (_, verb) = said.into_iter().find(|(said, _)| *said)?;
+        let first = plan.stages.first().map_or("", |stage| stage.name.as_str());
+        Some(format!("stage `{first}`: {verb} is for a whole pattern, and here it stands in {part}"))
     }
 
     fn changed(mut self, change: impl FnOnce(&mut Stage<T>)) -> Self {
@@ -236,7 +279,7 @@ impl<T: 'static, P, S: Close<P>> Pattern<T, P, S> {
         self,
         group: Pattern<T, Q, R>,
     ) -> Pattern<T, S::Closed, Group<R::Closed>> {
-        self.then(Stage::group(Contiguity::Next, group.plan.stages))
+        self.with_group(Contiguity::Next, group)
     }
 
     /// A group of stages that begins with the next record that satisfies its first stage.
@@ -244,7 +287,7 @@ impl<T: 'static, P, S: Close<P>> Pattern<T, P, S> {
         self,
         group: Pattern<T, Q, R>,
     ) -> Pattern<T, S::Closed, Group<R::Closed>> {
-        self.then(Stage::group(Contiguity::FollowedBy, group.plan.stages))
+        self.with_group(Contiguity::FollowedBy, group)
     }
 
     /// A group of stages that begins with any later record that satisfies its first stage.
@@ -252,12 +295,14 @@ impl<T: 'static, P, S: Close<P>> Pattern<T, P, S> {
         self,
         group: Pattern<T, Q, R>,
     ) -> Pattern<T, S::Closed, Group<R::Closed>> {
-        self.then(Stage::group(Contiguity::FollowedByAny, group.plan.stages))
+        self.with_group(Contiguity::FollowedByAny, group)
     }
 
     /// A record for each of the stages, in any order; records between that satisfy none of them are passed over.
-    pub fn followed_by_all_of<A: AllOf<T>>(self, stages: A) -> Pattern<T, S::Closed, Group<A::Captures>> {
-        self.then(Stage::new("", Contiguity::FollowedBy, Kind::AllOf(stages.members())))
+    pub fn followed_by_all_of<A: AllOf<T>>(self, stages: A) -> Pattern<T, S::Closed, Unordered<A::Captures>> {
+        let mut pattern = self.with_types();
+        pattern.add_all_of(Contiguity::FollowedBy, stages);
+        pattern
     }
 }
 
@@ -268,9 +313,11 @@ impl Tested for Maybe {}
 impl Tested for Many {}
 impl Tested for Nothing {}
 impl<A> Tested for Fold<A> {}
+impl<A> Tested for MaybeFold<A> {}
 
 impl<T: 'static, P: Capture<T>, S: Tested> Pattern<T, P, S> {
-    /// The record satisfies this test instead of that of the stage.
+    /// The record satisfies this test instead of that of the stage; what [`when`](Pattern::when) and
+    /// [`each`](Pattern::each) say must hold all the same, wherever they stand.
     pub fn or(self, test: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
         self.condition(|condition| condition.or(test))
     }
@@ -279,8 +326,9 @@ impl<T: 'static, P: Capture<T>, S: Tested> Pattern<T, P, S> {
     /// stages of the group, in the round that the run is in.
     pub fn when(self, test: impl for<'a> Fn(&'a T, P::Run<'a>) -> bool + Send + Sync + 'static) -> Self {
         self.condition(|condition| {
-            condition
-                .when(move |record, taken: Taken<'_, T>| test(record, P::run(taken.first_stage(), taken)))
+            condition.when(move |record, taken: Taken<'_, T>| {
+                P::run(taken.first(), taken).is_some_and(|earlier| test(record, earlier))
+            })
         })
     }
 }
@@ -313,12 +361,7 @@ fn repeat<T>(stage: &mut Stage<T>, times: &Times) {
     stage.quantifier.max = times.max.map(number);
 }
 
-/// Stages that repeat by themselves, not as a group.
-pub trait Repeating {}
-impl Repeating for Many {}
-impl<A> Repeating for Fold<A> {}
-
-impl<T: 'static, P, S: Repeating> Pattern<T, P, S> {
+impl<T: 'static, P, S: Repeating<T>> Pattern<T, P, S> {
     /// As many records as there are: what follows takes none that this stage can take.
     pub fn greedy(self) -> Self {
         self.changed(|stage| stage.quantifier.greedy = true)
@@ -329,14 +372,31 @@ impl<T: 'static, P, S: Repeating> Pattern<T, P, S> {
 pub trait Repeats {}
 impl Repeats for Many {}
 impl<A> Repeats for Fold<A> {}
+impl<A> Repeats for MaybeFold<A> {}
 impl<D> Repeats for Rounds<D> {}
 
-impl<T: 'static, P, S: Repeats> Pattern<T, P, S> {
+impl<T: 'static, P> Pattern<T, P, Many> {
     /// The stage may also take nothing.
     pub fn optional(self) -> Self {
         self.changed(|stage| stage.quantifier.optional = true)
     }
+}
 
+impl<T: 'static, P, A> Pattern<T, P, Fold<A>> {
+    /// The stage may also take nothing.
+    pub fn optional(self) -> Pattern<T, P, MaybeFold<A>> {
+        self.changed(|stage| stage.quantifier.optional = true).with_types()
+    }
+}
+
+impl<T: 'static, P, D> Pattern<T, P, Rounds<D>> {
+    /// The group may also be gone around.
+    pub fn optional(self) -> Self {
+        self.changed(|stage| stage.quantifier.optional = true)
+    }
+}
+
+impl<T: 'static, P, S: Repeats> Pattern<T, P, S> {
     /// No record comes between two repetitions.
     pub fn consecutive(self) -> Self {
         self.changed(|stage| stage.quantifier.inner = Inner::Consecutive)
@@ -353,43 +413,54 @@ impl<T: 'static, P, S: Repeats> Pattern<T, P, S> {
     }
 }
 
-impl<T: 'static, P: Capture<T>, S: Repeating + Capture<T>> Pattern<T, P, S> {
+impl<T: 'static, P: Capture<T>, S: Repeating<T> + 'static> Pattern<T, P, S> {
     /// Each record that the stage takes also satisfies a test that sees what the earlier stages have taken and what this one
     /// has so far.
     pub fn each(
         self,
-        test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Run<'a>) -> bool + Send + Sync + 'static,
+        test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Own<'a>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.condition(|condition| condition.when(seeing_its_own::<T, P, S>(test)))
+        self.condition(|condition| condition.when(seeing_its_own::<T, P, S>(test))).sees_its_own()
     }
 
     /// As [`until`](Pattern::until), with a test that sees what the earlier stages have taken and what this one has so far.
     pub fn until_when(
         self,
-        test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Run<'a>) -> bool + Send + Sync + 'static,
+        test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Own<'a>) -> bool + Send + Sync + 'static,
     ) -> Self {
         let condition = Condition::new(any).when(seeing_its_own::<T, P, S>(test));
-        self.changed(|stage| stage.until = Some(condition))
+        self.changed(|stage| stage.until = Some(condition)).sees_its_own()
+    }
+
+    fn sees_its_own(self) -> Self {
+        self.changed(|stage| stage.sees_its_own = true)
     }
 }
 
-fn seeing_its_own<T: 'static, P: Capture<T>, S: Capture<T>>(
-    test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Run<'a>) -> bool + Send + Sync + 'static,
+fn seeing_its_own<T: 'static, P: Capture<T>, S: Repeating<T> + 'static>(
+    test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Own<'a>) -> bool + Send + Sync + 'static,
 ) -> impl Fn(&T, Taken<'_, T>) -> bool + Send + Sync + 'static {
     move |record, taken| {
-        let earlier = P::run(taken.first_stage(), taken);
-        test(record, earlier, S::run(taken.own_stage(), taken))
+        P::run(taken.first(), taken).is_some_and(|earlier| test(record, earlier, S::own(taken)))
     }
 }
 
 impl<T: 'static, P> Pattern<T, P, Many> {
     /// Keeps what the stage's records are folded into instead of the records: `initial` before the first, changed by `add`
     /// with each. A run keeps one value then, however many records it takes, and copies it where it becomes two runs.
+    ///
+    /// Stands before [`each`](Pattern::each), [`until_when`](Pattern::until_when) and [`optional`](Pattern::optional).
     pub fn fold<A: Persist + Clone>(
-        self,
+        mut self,
         initial: impl Fn() -> A + Send + Sync + 'static,
         add: impl Fn(&mut A, &T) + Send + Sync + 'static,
     ) -> Pattern<T, P, Fold<A>> {
+        if let Some(stage) = self.plan.stages.last()
+            && (stage.sees_its_own || stage.quantifier.optional)
+        {
+            let before = if stage.sees_its_own { "`each` and `until_when`" } else { "`optional`" };
+            self.plan.faults.push(format!("stage `{}`: `fold` must stand before {before}", stage.name));
+        }
         let fold = Folding { initial, add, marker: PhantomData };
         self.changed(|stage| stage.fold = Some(Arc::new(fold))).with_types()
     }
@@ -417,16 +488,31 @@ impl<T: 'static, P, D> Pattern<T, P, Group<D>> {
     }
 }
 
-/// Stages that may come in any order: a tuple of patterns of one stage each that takes one record.
+/// Stages that may come in any order: a tuple of two to six patterns of one stage each that takes one record.
+#[diagnostic::on_unimplemented(
+    message = "`all_of` takes two to six stages, each of which takes one record",
+    label = "write a tuple: `(Pattern::begin(\"a\", |_| ..), Pattern::begin(\"b\", |_| ..))`"
+)]
 pub trait AllOf<T> {
     /// What they take, in the order in which they are written.
     type Captures;
     #[doc(hidden)]
-    fn members(self) -> Vec<(String, Condition<T>)>;
+    fn members(self, members: &mut Vec<(String, Condition<T>)>, faults: &mut Vec<String>);
 }
 
-fn member<T>(pattern: Pattern<T, (), One>, members: &mut Vec<(String, Condition<T>)>) {
+fn member<T: 'static>(
+    pattern: Pattern<T, (), One>,
+    members: &mut Vec<(String, Condition<T>)>,
+    faults: &mut Vec<String>,
+) {
+    faults.extend(pattern.said_of_the_whole("`all_of`"));
     for stage in pattern.plan.stages {
+        if stage.within_previous.is_some() {
+            faults.push(format!(
+                "stage `{}`: `within_previous` goes behind `all_of`, for all of them",
+                stage.name
+            ));
+        }
         if let Kind::Take(condition) = stage.kind {
             members.push((stage.name, condition));
         }
@@ -435,12 +521,10 @@ fn member<T>(pattern: Pattern<T, (), One>, members: &mut Vec<(String, Condition<
 
 macro_rules! all_of {
     ($(($($one:ident $index:tt)+);)*) => {$(
-        impl<T> AllOf<T> for ($(all_of!(@pattern $one),)+) {
+        impl<T: 'static> AllOf<T> for ($(all_of!(@pattern $one),)+) {
             type Captures = ($($one,)+);
-            fn members(self) -> Vec<(String, Condition<T>)> {
-                let mut members = Vec::new();
-                $(member(self.$index, &mut members);)+
-                members
+            fn members(self, members: &mut Vec<(String, Condition<T>)>, faults: &mut Vec<String>) {
+                $(member(self.$index, members, faults);)+
             }
         }
     )*};

@@ -9,16 +9,28 @@ use std::time::Duration;
 use crate::limits::{PATTERN_ALL_OF, PATTERN_GROUPS, PATTERN_PLACES};
 use crate::pattern::plan::{Inner, Kind, Plan, Stage};
 
+/// Event time is kept in milliseconds.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// The first fault of a pattern, in the order of its stages.
 ///
 /// # Errors
 /// What is wrong, at which stage, and what would be right.
 pub(super) fn check<T>(plan: &Plan<T>) -> Result<(), String> {
+    if let Some(fault) = plan.faults.first() {
+        return Err(fault.clone());
+    }
     if plan.stages.is_empty() {
         return Err("a pattern needs a stage".to_owned());
     }
     let mut names = BTreeSet::new();
-    sequence(&plan.stages, plan.named, &mut names)?;
+    sequence(&plan.stages, &mut names)?;
+    if !plan.named {
+        told_apart(&plan.stages, false)?;
+    }
+    if plan.runs_per_key == 0 {
+        return Err("with no run per key nothing can match".to_owned());
+    }
     let stages = places(&plan.stages);
     if stages > PATTERN_PLACES {
         return Err(format!(
@@ -53,17 +65,13 @@ fn named<T>(stage: &Stage<T>) -> String {
 }
 
 /// Checks the stages of a list, and of the groups in it.
-fn sequence<'a, T>(
-    stages: &'a [Stage<T>],
-    named_only: bool,
-    names: &mut BTreeSet<&'a str>,
-) -> Result<(), String> {
+fn sequence<'a, T>(stages: &'a [Stage<T>], names: &mut BTreeSet<&'a str>) -> Result<(), String> {
     let mut before: Option<&Stage<T>> = None;
     for stage in stages {
         match &stage.kind {
             Kind::Group(inner) => {
-                group(stage, inner, named_only)?;
-                sequence(inner, named_only, names)?;
+                group(stage, inner)?;
+                sequence(inner, names)?;
             }
             Kind::AllOf(members) => {
                 members.iter().try_for_each(|(name, _)| unique(name, names))?;
@@ -83,25 +91,71 @@ fn sequence<'a, T>(
 }
 
 /// Checks what a group consists of.
-fn group<T>(stage: &Stage<T>, inner: &[Stage<T>], named_only: bool) -> Result<(), String> {
+fn group<T>(stage: &Stage<T>, inner: &[Stage<T>]) -> Result<(), String> {
     let Some(first) = inner.first() else { return Err("a group needs a stage".to_owned()) };
     if first.refuses() {
         return Err(format!("{}: a group begins with a stage that takes a record", named(first)));
     }
-    let may_take_nothing = inner.iter().all(|stage| stage.refuses() || stage.quantifier.may_be_left_out());
-    if stage.quantifier.max.is_none() && may_take_nothing {
+    if stage.quantifier.max.is_none() && inner.iter().all(may_take_nothing) {
         return Err(format!("{}: a round that may take nothing cannot repeat without a limit", named(stage)));
     }
-    if !named_only && stage.quantifier.max != Some(1) && first.quantifier.may_be_left_out() {
-        return Err(format!(
-            "{}: in a group that repeats the first stage cannot be optional: where a round begins could not be told",
-            named(first)
-        ));
-    }
-    if let Some(fold) = inner.iter().find(|inner| inner.fold.is_some())
-        && stage.quantifier.max != Some(1)
-    {
-        return Err(format!("{}: a fold cannot stand in a group that repeats", named(fold)));
+    Ok(())
+}
+
+fn may_take_nothing<T>(stage: &Stage<T>) -> bool {
+    let inside = match &stage.kind {
+        Kind::Group(inner) => inner.iter().all(may_take_nothing),
+        Kind::Refuse { .. } => true,
+        _ => false,
+    };
+    inside || stage.quantifier.may_be_left_out()
+}
+
+/// Checks what stands in the way of telling by types what stages took, and what would have no effect; `repeats` inside a
+/// group that does.
+fn told_apart<T>(stages: &[Stage<T>], repeats: bool) -> Result<(), String> {
+    let mut after: Option<&Stage<T>> = None;
+    for stage in stages {
+        let of = named(stage);
+        if let Kind::Group(inner) = &stage.kind {
+            let repeats = repeats || stage.quantifier.max != Some(1);
+            if repeats && inner.first().is_some_and(may_take_nothing) {
+                return Err(format!(
+                    "{of}: in a group that repeats the first stage cannot be optional: where a round begins could not be \
+                     told"
+                ));
+            }
+            if let Some(last) =
+                inner.last().filter(|last| matches!(last.kind, Kind::Refuse { only_next: false, .. }))
+            {
+                return Err(format!(
+                    "{}: at the end of a group it has no effect; put it behind the group",
+                    named(last)
+                ));
+            }
+            told_apart(inner, repeats)?;
+        }
+        if repeats && stage.fold.is_some() {
+            return Err(format!("{of}: a fold cannot stand in a group that repeats"));
+        }
+        let refuses_next = matches!(stage.kind, Kind::Refuse { only_next: true, .. });
+        let after_refusal =
+            after.is_some_and(|after| matches!(after.kind, Kind::Refuse { only_next: false, .. }));
+        if refuses_next && after_refusal {
+            return Err(format!("{of}: right behind a not_followed_by; put it before that"));
+        }
+        let is_last = stages.last().is_some_and(|last| std::ptr::eq(last, stage)) && !repeats;
+        let has_step = match stage.kind {
+            Kind::Take(_) | Kind::AllOf(_) => true,
+            Kind::Refuse { only_next, .. } => !only_next && is_last,
+            Kind::Group(_) => false,
+        };
+        if stage.within_previous.is_some() && !has_step {
+            return Err(format!(
+                "{of}: `within_previous` is for stages that take records, and for the last one"
+            ));
+        }
+        after = Some(stage);
     }
     Ok(())
 }
@@ -152,8 +206,8 @@ fn quantified<T>(stage: &Stage<T>) -> Result<(), String> {
             return Err(format!("{of}: a greedy stage leaves nothing out, and cannot allow combinations"));
         }
     }
-    if stage.within_previous == Some(Duration::ZERO) {
-        return Err(format!("{of}: within no time at all no record can come"));
+    if stage.within_previous.is_some_and(|step| step < SHORTEST) {
+        return Err(format!("{of}: within less than a millisecond no record can come"));
     }
     Ok(())
 }
@@ -175,8 +229,8 @@ fn neighbours<T>(before: &Stage<T>, stage: &Stage<T>) -> Result<(), String> {
 
 /// Checks that a run ends: by its form, by its time, or because the user says that it need not.
 fn times<T>(plan: &Plan<T>) -> Result<(), String> {
-    if plan.within == Some(Duration::ZERO) {
-        return Err("within no time at all nothing can match".to_owned());
+    if plan.within.is_some_and(|within| within < SHORTEST) {
+        return Err("within less than a millisecond nothing can match".to_owned());
     }
     if let Some(stage) = plan.stages.last()
         && matches!(stage.kind, Kind::Refuse { only_next: false, .. })

@@ -11,6 +11,7 @@
 //! - a greedy stage forbids its own records to the state that follows ([`Compiler::restrict`]);
 //! - `until` restricts what a loop takes and passes over, not the gap before it nor what follows.
 
+use crate::limits::PATTERN_STATES;
 use crate::pattern::automaton::{Action, Automaton, Edge, Guard, Meaning, State, StateId, TestId};
 use crate::pattern::lower::{Leaf, Lowered, LoweredKind, Numbered};
 use crate::pattern::plan::Contiguity;
@@ -21,14 +22,34 @@ const END: StateId = 0;
 const FAILED: StateId = 1;
 
 /// Makes the automaton of a numbered plan; `timed` if the whole pattern has a time.
-pub(super) fn compile<T>(numbered: Numbered<T>, timed: bool) -> Automaton<T> {
-    let mut compiler = Compiler { states: Vec::new(), timed };
+///
+/// # Errors
+/// If it takes more states than there are numbers for.
+pub(super) fn compile<T>(numbered: Numbered<T>, timed: bool) -> Result<Automaton<T>, String> {
+    let mut compiler = Compiler { states: Vec::new(), timed, inside: 0 };
     compiler.state(Meaning::Matches);
     compiler.state(Meaning::Fails);
     let start = compiler.list(&numbered.list, END, &Around::default());
     compiler.states.iter_mut().filter(|state| state.leads_on()).for_each(|state| state.step_millis = None);
+    let states = compiler.states;
+    if states.len() > PATTERN_STATES {
+        return Err(format!("the pattern takes {} states; {PATTERN_STATES} are the most", states.len()));
+    }
+    let matches_in_time = (0..states.len()).map(|state| leads_to_a_match_in_time(&states, state)).collect();
     let Numbered { tests, stages, groups, .. } = numbered;
-    Automaton { states: compiler.states, start, tests, stages, groups }
+    Ok(Automaton { states, start, tests, stages, groups, matches_in_time })
+}
+
+/// Whether a run that stands in a state is a match when its time is over: there, or where free edges lead without asking
+/// about a record, because none has come since.
+fn leads_to_a_match_in_time(states: &[State], state: usize) -> bool {
+    let leads = |edge: &Edge| edge.action == Action::Free && edge.guard == Guard::Always;
+    let state = &states[state];
+    state.meaning == Meaning::MatchesInTime
+        || state.edges.iter().filter(|edge| leads(edge)).any(|edge| {
+            let target = &states[usize::from(edge.target)];
+            target.meaning == Meaning::MatchesInTime
+        })
 }
 
 /// What a list of stages has to know of the group that it makes.
@@ -65,11 +86,14 @@ struct Place {
 struct Compiler {
     states: Vec<State>,
     timed: bool,
+    /// The groups that the states now made stand in.
+    inside: u32,
 }
 
 impl Compiler {
     fn state(&mut self, meaning: Meaning) -> StateId {
-        self.states.push(State { meaning, edges: Vec::new(), step_millis: None, opens: 0 });
+        let inside = self.inside;
+        self.states.push(State { meaning, edges: Vec::new(), step_millis: None, opens: 0, inside });
         (self.states.len() - 1) as StateId
     }
 
@@ -219,7 +243,10 @@ impl Compiler {
                     forbidden: head.forbidden.clone(),
                     next: rounds.next,
                 };
-                self.list(stages, target, &inside)
+                self.inside |= bit;
+                let first = self.list(stages, target, &inside);
+                self.inside &= !bit;
+                first
             }
             LoweredKind::AllOf(leaves) => self.all_of(leaves, target, gap, split, head, rounds),
             LoweredKind::Refuse { .. } => target,
@@ -305,9 +332,6 @@ impl Compiler {
                     self.edge(state, Action::Take(leaf.stage), of_choice[taken | (1 << at)], take);
                 }
                 self.forbid(state, &head.forbidden);
-                if taken > 0 {
-                    self.forbid(state, &rounds.forbidden_inside());
-                }
                 if let Some(over) = &over {
                     self.edge(state, Action::PassOver, made[states - 1], over.clone());
                 }

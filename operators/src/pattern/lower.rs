@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use highwater_state::time::duration_millis;
 
-use crate::pattern::automaton::{Group, StageId, TakingStage, Test, TestId};
+use crate::pattern::automaton::{Group, Position, StageId, TakingStage, Test, TestId};
 use crate::pattern::fold::FoldOf;
 use crate::pattern::plan::{AfterMatch, Condition, Contiguity, Kind, Plan, Quantifier, Stage};
+
+/// How states are numbered; changes with the compiler, so that runs which another one kept are refused.
+const STATES_AS_OF: &str = " (1)";
 
 /// A stage with numbers in the place of conditions.
 pub(super) struct Lowered {
@@ -63,18 +66,18 @@ pub(super) fn lower<T>(plan: Plan<T>) -> Numbered<T> {
         AfterMatch::NoSkip => String::new(),
         after => format!(" {after:?}"),
     };
-    numbered.text += &(within.unwrap_or_default() + &after);
+    numbered.text += &(within.unwrap_or_default() + &after + STATES_AS_OF);
     numbered
 }
 
 impl<T> Numbered<T> {
     fn list_of(&mut self, stages: Vec<Stage<T>>, group: u32) -> Vec<Lowered> {
-        let first = self.next_stage();
+        let first = Position { stage: self.next_stage(), group: self.groups.len() as u16 };
         stages.into_iter().map(|stage| self.stage_of(stage, group, first)).collect()
     }
 
-    fn stage_of(&mut self, stage: Stage<T>, group: u32, first: StageId) -> Lowered {
-        let Stage { name, contiguity, kind, quantifier, until, within_previous, fold } = stage;
+    fn stage_of(&mut self, stage: Stage<T>, group: u32, first: Position) -> Lowered {
+        let Stage { name, contiguity, kind, quantifier, until, within_previous, fold, .. } = stage;
         let step_millis = within_previous.map(duration_millis);
         let own = self.next_stage();
         self.text += if self.text.is_empty() { "" } else { " " };
@@ -128,7 +131,7 @@ impl<T> Numbered<T> {
         self.stages.len() as StageId
     }
 
-    fn test(&mut self, condition: Condition<T>, group: u32, first: StageId, own: StageId) -> TestId {
+    fn test(&mut self, condition: Condition<T>, group: u32, first: Position, own: StageId) -> TestId {
         self.tests.push(Test { condition, group, first, own });
         (self.tests.len() - 1) as TestId
     }

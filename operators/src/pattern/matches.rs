@@ -75,13 +75,7 @@ pub struct MatchStream<K, T: 'static, P: Capture<T>, O = ()> {
     timed_out: Option<Arc<TimedOut<K, T, P, O>>>,
 }
 
-impl<K: Key, T: Persist, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
-    /// The stream of the late records; without this they are counted and dropped.
-    pub fn with_late(self) -> (Self, Stream<T>) {
-        let late = Stream::at(self.sorted.output(1));
-        (self, late)
-    }
-
+impl<K: Key, T: Persist, P: Capture<T>> MatchStream<K, T, P> {
     /// What `f` makes of every run that ran out of time before it was a match: of a key, and of what the stages had taken.
     /// It has the time at which the run's time was over.
     pub fn with_timed_out<Q: Data>(
@@ -91,6 +85,14 @@ impl<K: Key, T: Persist, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
         let MatchStream { sorted, wire, pattern, .. } = self;
         let timed_out = KeyedStream::at(wire.output(1));
         (MatchStream { sorted, wire, pattern, timed_out: Some(Arc::new(f)) }, timed_out)
+    }
+}
+
+impl<K: Key, T: Persist, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
+    /// The stream of the late records; without this they are counted and dropped.
+    pub fn with_late(self) -> (Self, Stream<T>) {
+        let late = Stream::at(self.sorted.output(1));
+        (self, late)
     }
 
     /// What `f` makes of every match: of its key, and of what the stages took.
@@ -112,7 +114,7 @@ impl<K: Key, T: Persist, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
             graph.nodes[wire.port.node].place = place.clone();
         }
         let select = Arc::new(f);
-        let machine = check(&pattern.plan).map(|()| Machine::of(pattern.plan));
+        let machine = check(&pattern.plan).and_then(|()| Machine::of(pattern.plan));
         if let Err(reason) = &machine {
             wire.refuse(&place, reason);
         }

@@ -1,8 +1,8 @@
 //! The operator that runs each key's records through a pattern's automaton.
 //!
 //! It stands behind an operator that sorts, so the records of a key come in the order of event time. Invariants: a key
-//! has a row exactly while it has live runs or withheld matches, and one timer at the time at which the next of its runs
-//! runs out of time.
+//! has a row exactly while it has live runs or withheld matches, and one timer, which is set for no later
+//! than the next of its runs runs out of time.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::graph::Counters;
 use crate::opening::{NodeOpening, OpenError};
 use crate::operator::{Fault, Operator, Progress};
 use crate::outbox::{Outbox, Outputs};
-use crate::pattern::automaton::Automaton;
+use crate::pattern::automaton::{Automaton, Position};
 use crate::pattern::buffer::Buffer;
 use crate::pattern::capture::Capture;
 use crate::pattern::run::{Run, Runs};
@@ -82,10 +82,11 @@ where
         })
     }
 
-    /// Lets `change` deal with the runs of a key; their row and timer follow what it leaves.
+    /// Lets `change` deal with the runs of a key, whose timer has `fired`; their row and timer follow what it leaves.
     fn change(
         &mut self,
         (key, hash, slot): (&K, u64, Slot),
+        fired: bool,
         out: &mut Out<K, M, O>,
         change: impl FnOnce(
             &Machine<T>,
@@ -99,6 +100,9 @@ where
         let is_fresh = row.is_none();
         let runs = row.as_mut().unwrap_or(&mut fresh);
         self.machine.revive(&self.name, runs)?;
+        if fired {
+            runs.timer = Timestamp::MAX;
+        }
         let timer = runs.timer;
         let mut emit = Emit {
             key,
@@ -113,7 +117,10 @@ where
         if dropped > 0 {
             self.counters.runs_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
         }
-        let set = if runs.is_over() { Timestamp::MAX } else { runs.timer };
+        // A timer that fires too early is set anew then; only one that would come too late is moved at once.
+        let deadline = if runs.is_over() { Timestamp::MAX } else { runs.deadline };
+        let set = if runs.is_over() || deadline < runs.timer { deadline } else { runs.timer };
+        runs.timer = set;
         match (runs.is_over(), is_fresh) {
             (true, _) => *row = None,
             (false, true) => *row = Some(fresh),
@@ -159,13 +166,13 @@ where
         match outcome {
             Outcome::Matched => {
                 let taken = Listed::new(self.automaton, buffer, run);
-                let result = (self.select)(self.key, P::matched(0, taken.all()));
+                let result = (self.select)(self.key, P::matched(Position::default(), taken.all()));
                 self.out.0.push_keyed(self.key.clone(), self.hash, result, at);
             }
             Outcome::TimedOut => {
                 let Some(timed_out) = self.timed_out else { return };
                 let taken = Listed::new(self.automaton, buffer, run);
-                let result = timed_out(self.key, P::partial(0, taken.all()));
+                let result = timed_out(self.key, P::partial(Position::default(), taken.all()));
                 self.out.1.push_keyed(self.key.clone(), self.hash, result, at);
             }
         }
@@ -192,7 +199,7 @@ where
             && let Some(record) = values.next()
         {
             let (of, time) = ((&keys[done], hashes[done], slots[done]), records.times[done]);
-            self.change(of, out, |machine, runs, scratch, emit| {
+            self.change(of, false, out, |machine, runs, scratch, emit| {
                 machine.on_record(runs, record, time, scratch, emit).map_err(Fault::Failed)
             })?;
             done += 1;
@@ -223,8 +230,8 @@ where
             self.rows.resolve(due.len(), row, &mut slots)?;
             for ((key, ()), &slot) in due.drain(..).zip(&slots) {
                 let hash = key_hash(&key);
-                self.change((&key, hash, slot), out, |machine, runs, scratch, emit| {
-                    machine.advance(runs, time, scratch, emit).map_err(Fault::Failed).map(|()| 0)
+                self.change((&key, hash, slot), true, out, |machine, runs, scratch, emit| {
+                    machine.advance(runs, time, Timestamp::MIN, scratch, emit).map_err(Fault::Failed).map(|()| 0)
                 })?;
             }
             (self.due, self.slots) = (due, slots);

@@ -138,6 +138,8 @@ pub struct Stage<T> {
     pub(super) within_previous: Option<Duration>,
     /// What is kept in the place of the records.
     pub(super) fold: Option<Arc<dyn FoldOf<T>>>,
+    /// Its conditions look at what it has taken so far, and at records.
+    pub(super) sees_its_own: bool,
 }
 
 impl<T> Stage<T> {
@@ -150,6 +152,7 @@ impl<T> Stage<T> {
             until: None,
             within_previous: None,
             fold: None,
+            sees_its_own: false,
         }
     }
 
@@ -238,5 +241,7 @@ pub(crate) struct Plan<T> {
     pub(super) unbounded: bool,
     /// What stages took is found by their names, and not by types that tell rounds apart.
     pub(super) named: bool,
+    /// What was said where it means nothing.
+    pub(super) faults: Vec<String>,
     pub(super) runs_per_key: usize,
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a run holds one reference to its last node, so dropping a run means releasing it.
 
+use std::collections::VecDeque;
+
 use highwater_state::Timestamp;
 use highwater_state::error::Result;
 use serde::de::Deserializer;
@@ -110,10 +112,12 @@ pub(super) struct Runs<T> {
     pub(super) buffer: Buffer<T>,
     /// In the order in which they began.
     pub(super) runs: Vec<Run>,
-    pub(super) withheld: Vec<Withheld>,
+    pub(super) withheld: VecDeque<Withheld>,
     /// The number of the next record.
     pub(super) next: u64,
-    /// When something is to be done for the key even if no record comes; [`Timestamp::MAX`] for never.
+    /// When the first run runs out of time; [`Timestamp::MAX`] for never.
+    pub(super) deadline: Timestamp,
+    /// For when a timer is set: not after the deadline.
     pub(super) timer: Timestamp,
 }
 
@@ -122,8 +126,9 @@ impl<T> Default for Runs<T> {
         Runs {
             buffer: Buffer::default(),
             runs: Vec::new(),
-            withheld: Vec::new(),
+            withheld: VecDeque::new(),
             next: 0,
+            deadline: Timestamp::MAX,
             timer: Timestamp::MAX,
         }
     }

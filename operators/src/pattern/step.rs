@@ -13,8 +13,9 @@ use highwater_state::Timestamp;
 use highwater_state::time::duration_millis;
 
 use crate::error::Cause;
+use crate::limits::PATTERN_TAKEN;
 use crate::pattern::after::Skip;
-use crate::pattern::automaton::{Action, Answers, Automaton, Meaning, StageId, StateId};
+use crate::pattern::automaton::{Action, Answers, Automaton, Edge, Meaning, StageId, StateId};
 use crate::pattern::buffer::{Buffer, Incoming, NO_NODE, NewNode};
 use crate::pattern::compile::compile;
 use crate::pattern::fold::FoldOf;
@@ -43,6 +44,8 @@ pub(super) struct Machine<T> {
     pub(super) within_millis: Option<i64>,
     pub(super) skip: Skip,
     pub(super) runs_per_key: usize,
+    /// A stage has a time of its own.
+    pub(super) has_steps: bool,
 }
 
 /// What a machine works with, kept for the next record.
@@ -73,15 +76,19 @@ struct At {
 
 impl<T> Machine<T> {
     /// The machine of a plan that makes sense, and the plan as text.
-    pub(super) fn of(plan: Plan<T>) -> (Self, String) {
+    ///
+    /// # Errors
+    /// If it is too large.
+    pub(super) fn of(plan: Plan<T>) -> Result<(Self, String), String> {
         let (within, after, fail_on_miss) = (plan.within, plan.after_match.clone(), plan.fail_on_miss);
         let runs_per_key = plan.runs_per_key;
         let mut numbered = lower(plan);
         let (folds, text) = (std::mem::take(&mut numbered.folds), std::mem::take(&mut numbered.text));
-        let automaton = compile(numbered, within.is_some());
+        let automaton = compile(numbered, within.is_some())?;
+        let has_steps = automaton.states.iter().any(|state| state.step_millis.is_some());
         let skip = Skip::new(&after, fail_on_miss, &automaton);
         let within_millis = within.map(duration_millis);
-        (Machine { automaton, folds, within_millis, skip, runs_per_key }, text)
+        Ok((Machine { automaton, folds, within_millis, skip, runs_per_key, has_steps }, text))
     }
 
     /// Advances time to that of the record, and then looks at the record. Says how many runs were dropped because the key
@@ -97,13 +104,13 @@ impl<T> Machine<T> {
         scratch: &mut Scratch,
         told: &mut impl Told<T>,
     ) -> Result<u64, Cause> {
-        self.advance(runs, time, scratch, told)?;
+        self.advance(runs, time, Timestamp::MIN, scratch, told)?;
         let at = At { time, position: runs.next };
         runs.next += 1;
         scratch.answers.next_record(self.automaton.tests.len());
         let mut incoming = Incoming::new(record);
-        std::mem::swap(&mut runs.runs, &mut scratch.before);
         let mut before = std::mem::take(&mut scratch.before);
+        before.append(&mut runs.runs);
         for run in before.drain(..) {
             self.go_on(runs, run, &mut incoming, &at, scratch);
         }
@@ -112,11 +119,14 @@ impl<T> Machine<T> {
         runs.buffer.settle(incoming);
         let dropped = self.keep_to_the_limit(runs);
         self.skip.give(self, runs, &mut scratch.found, time, told)?;
-        runs.timer = self.next_deadline(runs);
+        runs.deadline = self.next_deadline(runs);
+        // A run that passed the record over may have come to a state in which its time was over before.
+        self.advance(runs, time, time, scratch, told)?;
         Ok(dropped)
     }
 
-    /// Ends the runs whose time is over by `to`, one time after the other.
+    /// Ends the runs whose time is over by `to`, one time after the other. What is told has the time at which a run's time
+    /// was over, but not before `since`: the watermark may have passed what is earlier.
     ///
     /// # Errors
     /// If a match does not have what is to be skipped to.
@@ -124,27 +134,30 @@ impl<T> Machine<T> {
         &self,
         runs: &mut Runs<T>,
         to: Timestamp,
+        since: Timestamp,
         scratch: &mut Scratch,
         told: &mut impl Told<T>,
     ) -> Result<(), Cause> {
-        while runs.timer <= to && runs.timer != Timestamp::MAX {
-            let now = runs.timer;
-            let mut at = 0;
-            while at < runs.runs.len() {
-                if self.deadline(&runs.runs[at]) > now {
-                    at += 1;
-                    continue;
-                }
-                let run = runs.runs.remove(at);
-                if self.automaton.states[usize::from(run.state)].meaning == Meaning::MatchesInTime {
+        while runs.deadline <= to && runs.deadline != Timestamp::MAX {
+            let (deadline, now) = (runs.deadline, runs.deadline.max(since));
+            let mut before = std::mem::take(&mut scratch.before);
+            // Where only the whole pattern has a time, those that began first are out of it first.
+            let over = |run: &Run| self.deadline(run) <= deadline;
+            let looked_at = if self.has_steps { runs.runs.len() } else { runs.runs.partition_point(over) };
+            before.extend(runs.runs.drain(..looked_at));
+            for run in before.drain(..) {
+                if !over(&run) {
+                    runs.runs.push(run);
+                } else if self.automaton.matches_in_time[usize::from(run.state)] {
                     scratch.found.push(run);
                 } else {
                     told.told(Outcome::TimedOut, &runs.buffer, &run, now);
                     runs.drop_run(&run);
                 }
             }
+            scratch.before = before;
             self.skip.give(self, runs, &mut scratch.found, now, told)?;
-            runs.timer = self.next_deadline(runs);
+            runs.deadline = self.next_deadline(runs);
         }
         Ok(())
     }
@@ -176,6 +189,9 @@ impl<T> Machine<T> {
     }
 
     fn next_deadline(&self, runs: &Runs<T>) -> Timestamp {
+        if !self.has_steps {
+            return runs.runs.first().map_or(Timestamp::MAX, |run| self.deadline(run));
+        }
         runs.runs.iter().map(|run| self.deadline(run)).min().unwrap_or(Timestamp::MAX)
     }
 
@@ -304,7 +320,7 @@ impl<T> Machine<T> {
         while let Some(&(number, opened)) = seen.get(next) {
             next += 1;
             let state = &self.automaton.states[usize::from(number)];
-            let opens = opened | state.opens;
+            let opens = (opened | state.opens) & state.inside;
             let taken = taken.in_state(opens);
             for edge in &state.edges {
                 match edge.action {
@@ -353,18 +369,28 @@ impl<T> Machine<T> {
         if state.meaning == Meaning::Matches {
             return true;
         }
-        let free = state.edges.iter().filter(|edge| edge.action == Action::Free);
-        free.into_iter().any(|edge| {
+        let leads_on = |edge: &&Edge| {
+            edge.action == Action::Free
+                && self.automaton.states[usize::from(edge.target)].meaning != Meaning::Fails
+        };
+        state.edges.iter().filter(leads_on).any(|edge| {
             self.automaton.holds(&edge.guard, record, taken, answers)
                 && self.leads_to_the_end(edge.target, record, taken, answers)
         })
     }
 
-    /// Drops the runs that began first, if there are too many.
+    /// Drops the runs that began first, if there are too many or if they have taken too much.
     fn keep_to_the_limit(&self, runs: &mut Runs<T>) -> u64 {
-        let too_many = runs.runs.len().saturating_sub(self.runs_per_key);
-        let Runs { runs: live, buffer, .. } = runs;
+        let Runs { runs: live, buffer, withheld, .. } = runs;
+        let too_many = (live.len() + withheld.len()).saturating_sub(self.runs_per_key).min(live.len());
         live.drain(..too_many).for_each(|run| buffer.release(run.node));
-        too_many as u64
+        let mut dropped = too_many;
+        while buffer.nodes() > PATTERN_TAKEN && !live.is_empty() {
+            // An eighth at a time, because the rest moves up each time.
+            let some = live.len().div_ceil(8);
+            live.drain(..some).for_each(|run| buffer.release(run.node));
+            dropped += some;
+        }
+        dropped as u64
     }
 }

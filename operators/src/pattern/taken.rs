@@ -5,7 +5,7 @@
 
 use std::any::Any;
 
-use crate::pattern::automaton::{Automaton, StageId};
+use crate::pattern::automaton::{Automaton, Position, StageId};
 use crate::pattern::buffer::{Buffer, Node, NodeId};
 use crate::pattern::run::{Folded, Run};
 
@@ -19,8 +19,8 @@ pub struct Taken<'a, T> {
     opens: u32,
     /// The group whose condition is asked, as its bit: only the round that it is in counts for typed conditions.
     group: u32,
-    /// The first stage of the list that the asking stage is in.
-    first: StageId,
+    /// The first stage and group of the list that the asking stage is in.
+    first: Position,
     /// The stage that asks.
     own: StageId,
 }
@@ -40,7 +40,7 @@ impl<'a, T> Taken<'a, T> {
         last: NodeId,
         folds: &'a [Option<Folded>],
     ) -> Self {
-        Taken { automaton, buffer, folds, last, opens: 0, group: 0, first: 0, own: 0 }
+        Taken { automaton, buffer, folds, last, opens: 0, group: 0, first: Position::default(), own: 0 }
     }
 
     /// As seen from a state.
@@ -49,7 +49,7 @@ impl<'a, T> Taken<'a, T> {
     }
 
     /// As seen by a condition.
-    pub(super) fn asked_by(self, group: u32, first: StageId, own: StageId) -> Self {
+    pub(super) fn asked_by(self, group: u32, first: Position, own: StageId) -> Self {
         Taken { group, first, own, ..self }
     }
 
@@ -65,7 +65,12 @@ impl<'a, T> Taken<'a, T> {
         records
     }
 
-    pub(super) fn first_stage(&self) -> StageId {
+    /// Whether the record would begin a round of the asking condition's group, where it is looked at.
+    pub(super) fn begins_round(&self) -> bool {
+        self.opens & self.group != 0
+    }
+
+    pub(super) fn first(&self) -> Position {
         self.first
     }
 
@@ -75,7 +80,7 @@ impl<'a, T> Taken<'a, T> {
 
     /// The last node of a stage, in the round that the asking condition is in.
     pub(super) fn last_of(&self, stage: StageId) -> Option<&'a Node> {
-        if self.opens & self.group != 0 {
+        if self.begins_round() {
             return None;
         }
         let mut at = self.last;
@@ -111,27 +116,36 @@ impl<'a, T> Taken<'a, T> {
     /// condition.
     pub(super) fn has_any(&self, first: StageId, until: StageId) -> bool {
         (first..until).any(|stage| self.last_of(stage).is_some())
+            || has_folded(self.automaton, self.folds, first, until)
     }
 
-    /// How many rounds the run has begun of the group with these stages.
-    pub(super) fn rounds(&self, first: StageId, until: StageId) -> usize {
-        let bit = self.automaton.group_bit(first, until, self.group);
-        let of_round = |node: &&Node| self.group == 0 || node.opens & self.group == 0;
-        let mut chain = self.buffer.back_from(self.last);
+    /// How many rounds of a group the run has begun, in the round of the asking condition.
+    pub(super) fn rounds(&self, group: u16) -> usize {
+        if self.begins_round() {
+            return 0;
+        }
+        let bit = self.automaton.groups[usize::from(group)].bit;
         let mut rounds = 0;
-        for node in chain.by_ref() {
+        for node in self.buffer.back_from(self.last) {
             rounds += usize::from(node.opens & bit != 0);
-            if !of_round(&node) {
+            if node.opens & self.group != 0 {
                 break;
             }
         }
         rounds
     }
 
-    /// As seen from inside the latest round of the group with these stages.
-    pub(super) fn latest_round(self, first: StageId, until: StageId) -> Self {
-        Taken { group: self.automaton.group_bit(first, until, self.group), ..self }
+    /// As seen from inside the latest round of a group.
+    pub(super) fn latest_round(self, group: u16) -> Self {
+        Taken { group: self.automaton.groups[usize::from(group)].bit, ..self }
     }
+}
+
+/// Whether anything was folded for the stages from `first` to before `until`.
+fn has_folded<T>(automaton: &Automaton<T>, folds: &[Option<Folded>], first: StageId, until: StageId) -> bool {
+    let stages = &automaton.stages[usize::from(first)..usize::from(until)];
+    let mut numbers = stages.iter().filter_map(|stage| stage.fold);
+    numbers.any(|number| folds.get(usize::from(number)).is_some_and(Option::is_some))
 }
 
 fn accumulator<'a, A: Any, T>(
@@ -214,7 +228,7 @@ impl<'a, T> Listed<'a, T> {
 
     pub(super) fn all(&self) -> Sequence<'_, T> {
         let Listed { automaton, records, marks, folds } = self;
-        Sequence { automaton, records, marks, folds, split_by: 0 }
+        Sequence { automaton, records, marks, folds }
     }
 }
 
@@ -224,8 +238,6 @@ pub struct Sequence<'a, T> {
     records: &'a [&'a T],
     marks: &'a [Mark],
     folds: &'a [Option<Folded>],
-    /// The group of which this is a round, and those around it.
-    split_by: u32,
 }
 
 impl<T> Clone for Sequence<'_, T> {
@@ -274,10 +286,10 @@ impl<'a, T> Sequence<'a, T> {
         self.between(from, from + count)
     }
 
-    /// The rounds of the group with the stages from `first` to before `until`.
-    pub(super) fn rounds(self, first: StageId, until: StageId) -> impl Iterator<Item = Sequence<'a, T>> {
-        let bit = self.automaton.group_bit(first, until, self.split_by);
-        let part = Sequence { split_by: self.split_by | bit, ..self.part(first, until) };
+    /// The rounds of a group.
+    pub(super) fn rounds(self, group: u16) -> impl Iterator<Item = Sequence<'a, T>> {
+        let group = &self.automaton.groups[usize::from(group)];
+        let (bit, part) = (group.bit, self.part(group.first, group.until));
         let mut at = 0;
         std::iter::from_fn(move || {
             let from = at;
@@ -287,8 +299,9 @@ impl<'a, T> Sequence<'a, T> {
         })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.marks.is_empty()
+    /// Whether anything was taken for the stages from `first` to before `until`; what was folded counts for the whole run.
+    pub(super) fn has_any(&self, first: StageId, until: StageId) -> bool {
+        !self.part(first, until).marks.is_empty() || has_folded(self.automaton, self.folds, first, until)
     }
 
     fn between(self, from: usize, until: usize) -> Self {
