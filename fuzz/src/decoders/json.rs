@@ -1,10 +1,12 @@
-//! Records in JSON: the codec on a type with everything that serde knows, and the requests of the example.
+//! Records in JSON: the codec on a type with everything that serde knows, and the requests and events of the
+//! examples.
 
 use std::collections::BTreeMap;
 
 use highwater::operators::source::BadRecord;
 use highwater::prelude::*;
 use highwater_examples::clickstream::HitJson;
+use highwater_examples::fraud::{Event, EventJson, Noted};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +39,7 @@ fn there_and_back<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug 
     assert_eq!(json.decode(&written).as_ref(), Ok(&value));
 }
 
-/// The codec, on the record, on what the library itself is given as records, and on the example's requests.
+/// The codec, on the record, on what the library itself is given as records, and on what the examples read.
 pub fn json(bytes: &[u8]) {
     let (which, bytes) = super::first(bytes);
     match which % 4 {
@@ -45,10 +47,24 @@ pub fn json(bytes: &[u8]) {
         1 => there_and_back::<(Windowed<String, u64>, Change<u8, String>)>(bytes),
         2 => there_and_back::<Vec<BadRecord>>(bytes),
         _ => {
-            let Ok(hit) = HitJson.decode(bytes) else { return };
-            assert_eq!(hit.line().as_bytes(), bytes);
-            assert!(!hit.address().is_empty());
-            assert!(hit.url().is_none_or(|url| !url.contains('?')));
+            request(bytes);
+            event(bytes);
         }
     }
+}
+
+fn request(bytes: &[u8]) {
+    let Ok(hit) = HitJson.decode(bytes) else { return };
+    assert_eq!(hit.line().as_bytes(), bytes);
+    assert!(!hit.address().is_empty());
+    assert!(hit.url().is_none_or(|url| !url.contains('?')));
+}
+
+/// An event is read again as the same one; the last digit of its numbers may differ.
+fn event(bytes: &[u8]) {
+    let Ok(event) = EventJson.decode(bytes) else { return };
+    let mut written = Vec::new();
+    Json::<Event>::new().encode(&event, &mut written).expect("what was read can be written");
+    let again = EventJson.decode(&written).expect("what was written can be read");
+    assert_eq!((again.id(), again.time()), (event.id(), event.time()));
 }
