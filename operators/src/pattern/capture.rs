@@ -22,6 +22,11 @@ use crate::pattern::automaton::StageId;
 use crate::pattern::taken::{Repeated, Sequence, Taken};
 
 /// What stages take: a kind of stage, or a tuple of what several take.
+#[diagnostic::on_unimplemented(
+    message = "these stages cannot be told to a match",
+    label = "at most 12 stages that take records, and accumulators that can be kept",
+    note = "put stages that belong together into a group: it counts as one"
+)]
 pub trait Capture<T: 'static>: Sized + 'static {
     /// How many stages that take records it stands for.
     const STAGES: u16;
@@ -44,6 +49,11 @@ pub trait Capture<T: 'static>: Sized + 'static {
 }
 
 /// How the stages of a pattern are counted together when the open one is closed.
+#[diagnostic::on_unimplemented(
+    message = "a pattern has at most 12 stages that take records",
+    label = "one stage too many",
+    note = "put stages that belong together into a group: it counts as one"
+)]
 pub trait Close<P> {
     /// What all stages take.
     type Closed;
@@ -245,6 +255,11 @@ impl Close<()> for Named {
 }
 
 /// A tuple to which one more can be added.
+#[diagnostic::on_unimplemented(
+    message = "a pattern has at most 12 stages that take records",
+    label = "one stage too many",
+    note = "put stages that belong together into a group: it counts as one"
+)]
 pub trait Append<S> {
     /// The longer tuple.
     type Longer;
