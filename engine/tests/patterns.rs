@@ -19,7 +19,7 @@ use ledger::Ledger;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SPLITS: i64 = 4;
-const RECORDS: i64 = 15_000;
+const RECORDS: i64 = 10_000;
 
 /// The times of a key's records are all different, some 90 ms apart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -211,7 +211,7 @@ fn a_job_that_dies_amid_runs_goes_on_with_any_number_of_workers() {
     let state = tempfile::tempdir().expect("a directory");
     for (part, workers) in [1i64, 2, 1].into_iter().enumerate() {
         // Counted from where the run before it was committed, so each gets further than the one before.
-        let dies = Arc::new(AtomicI64::new(9_000 + 2_000 * part as i64));
+        let dies = Arc::new(AtomicI64::new(6_000 + 1_500 * part as i64));
         let died = job(&ledger, &dies, workers as usize, state.path()).rate(60_000).run();
         assert!(matches!(died, Err(JobError::Panicked { .. })), "{died:?}");
         assert_runs_are_under_way(state.path());
