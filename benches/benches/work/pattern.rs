@@ -119,7 +119,7 @@ const STRICT: Work = Work {
         let pattern = Pattern::begin("a", |step| strict(step) == Kind::A)
             .next("b", |step| strict(step) == Kind::B)
             .next("c", |step| strict(step) == Kind::C)
-            .within(Duration::from_mins(1));
+            .within(Duration::from_secs(60));
         engine(feed, pattern, job)
     },
     hand: |feed| {
@@ -148,7 +148,7 @@ const RELAXED: Work = Work {
             .followed_by("b", |step| relaxed(step) == Kind::B)
             .times(3)
             .followed_by("c", |step| relaxed(step) == Kind::C)
-            .within(Duration::from_mins(1));
+            .within(Duration::from_secs(60));
         engine(feed, pattern, job)
     },
     hand: |feed| {

@@ -33,7 +33,7 @@ use crate::pattern::taken::Taken;
 ///     .times(3)
 ///     .followed_by("elsewhere", |login| login.ok)
 ///     .when(|login, (failed,)| failed.last().is_some_and(|last| last.address != login.address))
-///     .within(Duration::from_mins(10));
+///     .within(Duration::from_secs(600));
 /// # let _ = stolen;
 /// ```
 #[must_use = "a pattern does nothing until a stream is searched for it"]
@@ -367,9 +367,8 @@ impl<T: 'static, P> Pattern<T, P, One> {
 }
 
 fn repeat<T>(stage: &mut Stage<T>, times: &Times) {
-    let number = |times: usize| u32::try_from(times).unwrap_or(u32::MAX);
-    stage.quantifier.min = number(times.min);
-    stage.quantifier.max = times.max.map(number);
+    stage.quantifier.min = u32::try_from(times.min).unwrap_or(u32::MAX);
+    stage.quantifier.max = times.max.map(|times| u32::try_from(times).unwrap_or(u32::MAX));
 }
 
 impl<T: 'static, P, S> Pattern<T, P, S> {

@@ -189,7 +189,7 @@ fn quantified<T>(stage: &Stage<T>) -> Result<(), String> {
     if stage.until.is_some() && quantifier.max.is_some() {
         return Err(format!("{of}: `until` ends a repetition without a limit; this one ends by itself"));
     }
-    if matches!(stage.kind, Kind::AllOf(_)) && !(quantifier.is_single() && !quantifier.may_be_left_out()) {
+    if matches!(stage.kind, Kind::AllOf(_)) && (!quantifier.is_single() || quantifier.may_be_left_out()) {
         return Err(format!("{of}: cannot be repeated or optional"));
     }
     if quantifier.is_single() && quantifier.inner != Inner::Relaxed && !matches!(stage.kind, Kind::AllOf(_)) {

@@ -114,9 +114,9 @@ impl Compiler {
     /// The states of a list of stages, after which a run is at `exit`; gives the first.
     fn list(&mut self, stages: &[Lowered], mut exit: StateId, around: &Around<'_>) -> StateId {
         for (at, stage) in stages.iter().enumerate().rev() {
-            exit = match &stage.kind {
-                &LoweredKind::Refuse { test, only_next: true } => self.refuse_next(test, exit, around),
-                &LoweredKind::Refuse { test, only_next: false } => {
+            exit = match stage.kind {
+                LoweredKind::Refuse { test, only_next: true } => self.refuse_next(test, exit, around),
+                LoweredKind::Refuse { test, only_next: false } => {
                     let ends_here = exit == END && (self.timed || stage.step_millis.is_some());
                     if ends_here {
                         self.refuse_until_the_end(test, stages, at, stage.step_millis)

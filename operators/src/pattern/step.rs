@@ -220,10 +220,8 @@ impl<T> Machine<T> {
         let ways = std::mem::take(&mut scratch.ways);
         for way in &ways {
             match way.take {
-                Some(stage) => {
-                    if !fails || way.completes {
-                        self.take(runs, Some(&run), (stage, way), incoming, at, (fails, &mut scratch.found));
-                    }
+                Some(stage) if !fails || way.completes => {
+                    self.take(runs, Some(&run), (stage, way), incoming, at, (fails, &mut scratch.found));
                 }
                 None if way.completes => {
                     runs.buffer.retain(run.node);
@@ -233,7 +231,7 @@ impl<T> Machine<T> {
                     runs.buffer.retain(run.node);
                     runs.runs.push(run.copied(way.target));
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
         scratch.ways = ways;
