@@ -11,7 +11,6 @@
 //! their matches begins or ends with an event of its own.
 
 use highwater::prelude::*;
-
 use highwater_examples::fraud::{
     Alert, Call, Cart, CartStep, ErrorRate, Event, Fraud, Login, Outcome, Price, Response, Rule, Score,
     Server, Transaction,
@@ -119,7 +118,7 @@ fn unusual_amount(spending: Of<Transaction>) -> Stream<Alert> {
         .consecutive()
         .fold(|| 0.0, |sum: &mut f64, spent| *sum += spent.amount)
         .next("unusual", any)
-        .when(|spent, (sum,)| sum.is_some_and(|sum| spent.amount > 5.0 * (sum / 10.0)));
+        .when(|spent, (sum,)| spent.amount > 5.0 * (sum / 10.0));
     let alerts = spending
         .pattern(pattern)
         .select("unusual-amount", |user, (_, unusual)| Alert::new(Rule::UnusualAmount, user, &[unusual]));
@@ -233,14 +232,12 @@ fn high_score(alerts: Stream<Alert>) -> Stream<Fraud> {
         .consecutive()
         .fold(Score::default, Score::add)
         .next("last", any)
-        .when(|alert, (score,)| score.is_some_and(|score| score.with(alert).is_fraud()))
+        .when(|alert, (score,)| score.with(alert).is_fraud())
         .after_match(AfterMatch::SkipPastLast)
         .within(HOUR)
         .order_ties_by(|one, other| one.rule.cmp(&other.rule));
     let frauds = alerts.key_by(|alert| alert.about.clone()).pattern(pattern);
-    let frauds = frauds.select("high-score", |user, (score, last)| {
-        let score = score.cloned().unwrap_or_default();
-        Fraud::new(user, score.with(last), last.time)
-    });
+    let frauds =
+        frauds.select("high-score", |user, (score, last)| Fraud::new(user, score.with(last), last.time));
     frauds.values()
 }
