@@ -123,7 +123,9 @@ fn settled(said: &str) -> String {
 /// `--> /any/where/operators/src/window.rs:52:4` as `--> operators/src/window.rs`.
 fn without_place_in_library(line: &str) -> String {
     let crates = ["state/src/", "operators/src/", "connectors/src/", "engine/src/"];
-    let (Some(arrow), Some(end)) = (line.find("--> "), line.find(".rs:")) else { return line.to_owned() };
+    // Where there are several places, those behind the first begin with dots.
+    let arrow = line.find("--> ").or_else(|| line.find("::: "));
+    let (Some(arrow), Some(end)) = (arrow, line.find(".rs:")) else { return line.to_owned() };
     let Some(start) = crates.iter().filter_map(|name| line.find(name)).min() else { return line.to_owned() };
     format!("{}{}", &line[..arrow + 4], &line[start..end + 3])
 }
@@ -178,7 +180,10 @@ fn a_program_without_a_mistake_compiles() {
 
 #[test]
 fn places_in_the_library_are_left_out_and_those_in_the_program_stay() {
-    let said = "error: no\n  --> a.rs:12:10\n  --> /somewhere/operators/src/window.rs:52:4\n\n\
+    let said = "error: no\n  --> a.rs:12:10\n  --> /somewhere/operators/src/window.rs:52:4\n  ::: state/src/id.rs:3:1\n\n\
                 error: aborting due to 1 previous error\n\nFor more information about this error\n";
-    assert_eq!(settled(said), "error: no\n  --> a.rs:12:10\n  --> operators/src/window.rs\n");
+    assert_eq!(
+        settled(said),
+        "error: no\n  --> a.rs:12:10\n  --> operators/src/window.rs\n  ::: state/src/id.rs\n"
+    );
 }

@@ -14,6 +14,8 @@ mod case;
 mod joins;
 #[path = "differential/kept.rs"]
 mod kept;
+#[path = "differential/patterns.rs"]
+mod patterns;
 #[path = "differential/seeds.rs"]
 mod seeds;
 #[path = "differential/whole.rs"]
@@ -27,10 +29,11 @@ use highwater::operators::interpret::interpret;
 use highwater::operators::memory::Memory;
 use highwater::prelude::{Job, JobError};
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{FileFailurePersistence, TestRunner};
 
 use build::{Gate, InMemory, build};
-use case::{Case, Out};
+use case::{Case, Keyed, Keys, Out, Stage};
 
 const PERSISTENCE: FileFailurePersistence =
     FileFailurePersistence::Direct("tests/differential.proptest-regressions");
@@ -119,6 +122,29 @@ fn panicking(case: &Case, deaths: &[(usize, usize)], last_workers: usize) -> Vec
 
 fn workers() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1usize), Just(2), Just(4)]
+}
+
+#[test]
+fn random_patterns_match_now_and_then() {
+    let mut runner = TestRunner::deterministic();
+    let (mut matching, mut matches) = (0, 0);
+    let only_matches = |search: patterns::Search| Keyed::Search(search.in_any_order().with_nothing_aside());
+    for number in 0..300 {
+        let mut drawn = |keyed: BoxedStrategy<Keyed>| {
+            let both = (case::calm(60), keyed);
+            both.new_tree(&mut runner).expect("every case can be made").current()
+        };
+        // The number of the output of the matches: the pattern by types tells of what ran out of time before.
+        let (of_matches, (mut case, keyed)) = match number % 3 {
+            0 => (1, drawn((60u16..200).prop_map(|within| Keyed::Typed { within }).boxed())),
+            _ => (0, drawn(patterns::search().prop_map(only_matches).boxed())),
+        };
+        case.stages = vec![Stage::Keyed(Keys::Number(2), keyed)];
+        let found = meaning(&case).iter().filter(|(output, _)| *output == of_matches).count();
+        matching += usize::from(found > 0);
+        matches += found;
+    }
+    assert!(matching > 100 && matches > 1_000, "{matching} of 300 patterns have {matches} matches");
 }
 
 proptest! {

@@ -15,9 +15,11 @@ use highwater::state::reader::StateSummary;
 use serde::{Deserialize, Serialize};
 
 /// How many keys begin a run: enough for rows of several times what the tables may hold.
-const KEYS: u64 = 200_000;
-/// The least that a job can have.
-const BUDGET: usize = 128 << 20;
+const KEYS: u64 = 100_000;
+/// Of which the tables have half: a quarter of the rows of a million keys.
+const BUDGET: usize = 64 << 20;
+/// What a run has on disk at the least, compressed: most of its text is the same in all.
+const BYTES_ON_DISK_MIN: u64 = 20;
 /// Over how much event time the keys come.
 const COMING: Duration = Duration::from_secs(5 * 60);
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -95,7 +97,7 @@ fn topology(actions: Actions) -> Topology {
     let timed = actions.event_time(|action| Timestamp::from_millis(action.at), Duration::ZERO);
     let left = Pattern::begin("filled", |action: &Action| action.user != u64::MAX)
         .followed_by("paid", |action| action.text.starts_with("paid"))
-        .within(Duration::from_mins(10));
+        .within(Duration::from_secs(600));
     let matches = timed.key_by(|action| action.user).pattern(left);
     let (matches, left) = matches.with_timed_out(|user, (filled, _)| (*user, filled.map(|filled| filled.at)));
     let paid = matches.select("carts", |user, (filled, paid)| (*user, paid.at - filled.at));
@@ -104,11 +106,21 @@ fn topology(actions: Actions) -> Topology {
     topology
 }
 
-/// The memory that the process has now, in bytes; `None` where the system does not say.
-fn memory() -> Option<u64> {
+/// What the system says of the process's memory, in bytes; `None` where it says nothing.
+fn memory_as(field: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
+/// The memory that the process has now.
+fn memory() -> Option<u64> {
+    memory_as("VmRSS:")
+}
+
+/// The most that it has ever had.
+fn peak_memory() -> u64 {
+    memory_as("VmHWM:").unwrap_or(0)
 }
 
 /// The bytes of the files in a folder whose names end like this.
@@ -119,75 +131,96 @@ fn bytes_on_disk(folder: &Path, ending: &str) -> u64 {
     of_kind.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }
 
-/// What there is at one moment.
-#[derive(Debug)]
-struct Seen {
-    memory: u64,
-    tables: u64,
-    log: u64,
+/// What a savepoint holds.
+struct Kept {
     runs: u64,
     timers: u64,
     waiting: u64,
-    bytes: u64,
 }
 
-fn see(job: &RunningJob, name: &str, state: &Path) -> Seen {
-    let savepoint = job.savepoint(name).expect("is made");
-    let (memory, db) = (memory().unwrap_or(0), state.join("db"));
-    let states = StateReader::open(savepoint.path()).expect("opens").states().expect("reads");
-    let of = |name: &str| -> u64 {
-        let rows = |state: &StateSummary| state.rows;
-        states.iter().find(|state| state.name == name).map_or(0, rows)
-    };
-    Seen {
-        memory,
-        tables: bytes_on_disk(&db, ".sst"),
-        log: bytes_on_disk(&db, ".log"),
-        runs: of("carts"),
-        timers: of("carts/timers"),
-        waiting: of("carts.sorted"),
-        bytes: states.iter().map(|state| state.bytes).sum(),
-    }
-}
-
-fn wait_until(job: &RunningJob, otherwise: &str, holds: impl Fn(&NodeReport) -> bool) {
+/// Makes savepoints until one has been begun after the job did what it was waited for.
+fn kept(job: &RunningJob, name: &str, is_it: impl Fn(&Kept) -> bool) -> Kept {
     let since = Instant::now();
-    let is_there = |nodes: Vec<NodeReport>| nodes.iter().any(|node| node.verb == "pattern" && holds(node));
-    while !is_there(job.counters()) {
+    for number in 0.. {
+        let savepoint = job.savepoint(&format!("{name}-{number}")).expect("is made");
+        let states = StateReader::open(savepoint.path()).expect("opens").states().expect("reads");
+        let rows = |name: &str| {
+            let state = states.iter().find(|state: &&StateSummary| state.name == name);
+            state.map_or(0, |state| state.rows)
+        };
+        let kept = Kept { runs: rows("carts"), timers: rows("carts/timers"), waiting: rows("carts.sorted") };
+        // It shares its files with the state, which could not go.
+        fs::remove_dir_all(savepoint.path()).expect("is removed");
+        if is_it(&kept) || since.elapsed() > PATIENCE {
+            return kept;
+        }
+    }
+    unreachable!("there is always another number")
+}
+
+fn wait_until(job: &RunningJob, otherwise: &str, holds: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !holds() {
         assert!(!job.is_finished() && since.elapsed() < PATIENCE, "{otherwise}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
+/// How many records the pattern has taken in, and how many runs it has given up.
+fn of_pattern(job: &RunningJob) -> (u64, u64) {
+    let nodes = job.counters();
+    let pattern = nodes.iter().find(|node| node.verb == "pattern").expect("is counted");
+    (pattern.records_in, pattern.records_aside)
+}
+
 #[test]
 fn what_runs_that_never_match_keep_is_given_back_when_their_time_is_over() {
-    if memory().is_none() {
+    let Some(memory_before) = memory() else {
         println!("skipped: this system does not say how much memory a process has");
         return;
-    }
+    };
     let keys = std::env::var("HIGHWATER_KEYS").ok().and_then(|keys| keys.parse().ok()).unwrap_or(KEYS);
     let directory = tempfile::tempdir().expect("a directory");
-    let actions = Actions { users: keys, open: Arc::default() };
-    let open = Arc::clone(&actions.open);
+    let (db, actions) = (directory.path().join("db"), Actions { users: keys, open: Arc::default() });
+    let (open, tables) = (Arc::clone(&actions.open), || bytes_on_disk(&db, ".sst"));
     let job = Job::new(topology(actions)).workers(2).state(directory.path()).memory(BUDGET);
     let job = job.epoch_interval(Duration::from_millis(200)).start().expect("starts");
     let started = Instant::now();
-    let before = see(&job, "before", directory.path());
-    println!("{before:?}");
+    let mib = |bytes: u64| bytes >> 20;
+
     open.store(keys + 1, Ordering::SeqCst);
-    wait_until(&job, "the runs do not begin", |pattern| pattern.records_in == keys);
-    println!("grown after {:?}", started.elapsed());
-    let grown = see(&job, "grown", directory.path());
-    println!("{grown:?}");
+    wait_until(&job, "the runs do not begin", || of_pattern(&job).0 == keys);
+    let grown = kept(&job, "grown", |kept| kept.runs == keys);
+    assert_eq!((grown.runs, grown.timers, grown.waiting), (keys, keys, 1));
+    let (grown_tables, grown_memory) = (tables(), memory().unwrap_or(0));
+    println!(
+        "{keys} runs after {:?}: memory {} MiB, {} MiB before; tables on disk {} KiB",
+        started.elapsed(),
+        mib(grown_memory),
+        mib(memory_before),
+        grown_tables >> 10
+    );
+    assert!(grown_tables > keys * BYTES_ON_DISK_MIN, "the runs are on disk: {grown_tables} bytes");
+
     open.store(keys + 2, Ordering::SeqCst);
-    wait_until(&job, "the runs do not end", |pattern| pattern.records_aside == keys);
-    println!("over after {:?}", started.elapsed());
-    let over = see(&job, "over", directory.path());
-    println!("{over:?}");
-    for n in 0..10 {
-    std::thread::sleep(Duration::from_millis(1000));
-    println!("{n} {:?}", (memory(), bytes_on_disk(&directory.path().join("db"), ".sst"), bytes_on_disk(&directory.path().join("db"), ".log")));
-    }
+    wait_until(&job, "the runs do not end", || of_pattern(&job).1 == keys);
+    let over = kept(&job, "over", |kept| kept.runs == 0 && kept.timers == 0);
+    assert_eq!((over.runs, over.timers, over.waiting), (0, 0, 1));
+    let peak = peak_memory();
+    println!(
+        "over after {:?}: memory {} MiB, at most {} MiB",
+        started.elapsed(),
+        mib(memory().unwrap_or(0)),
+        mib(peak)
+    );
+    wait_until(&job, "the tables on disk do not shrink", || tables() < grown_tables / 4);
+    wait_until(&job, "the memory is not given back", || memory().is_some_and(|memory| memory < peak * 7 / 8));
+    println!(
+        "shrunk after {:?}: memory {} MiB; tables on disk {} KiB",
+        started.elapsed(),
+        mib(memory().unwrap_or(0)),
+        tables() >> 10
+    );
     job.stop();
-    job.wait().expect("stops");
+    assert!(!job.wait().expect("stops").finished);
 }

@@ -19,7 +19,7 @@ use ledger::Ledger;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SPLITS: i64 = 4;
-const RECORDS: i64 = 15_000;
+const RECORDS: i64 = 10_000;
 
 /// The times of a key's records are all different, some 90 ms apart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,9 +88,9 @@ fn summed(stream: Keyed) -> Stream<String> {
         .followed_by("last", |rec| rec.value > 7)
         .when(|rec, (first, sum)| sum.is_some_and(|sum| sum + first.value < rec.value))
         .within(Duration::from_millis(900));
-    let (matches, timed_out) = stream.pattern(pattern).with_timed_out(|key, (first, sum, _)| {
-        format!("summed {key}: {} {sum:?} and no end", told(first))
-    });
+    let (matches, timed_out) = stream
+        .pattern(pattern)
+        .with_timed_out(|key, (first, sum, _)| format!("summed {key}: {} {sum:?} and no end", told(first)));
     let summed = matches.select("summed", |key, (first, sum, last)| {
         format!("summed {key}: {} {sum:?} {}", told([first]), told([last]))
     });
@@ -101,7 +101,10 @@ fn silent(stream: Keyed) -> Stream<String> {
     let pattern = Pattern::begin("down", |rec: &Rec| rec.value == 7)
         .not_followed_by("up", |rec| rec.value < 4)
         .within(Duration::from_millis(400));
-    stream.pattern(pattern).select("silent", |key, (down,)| format!("silent {key}: {}", told([down]))).values()
+    stream
+        .pattern(pattern)
+        .select("silent", |key, (down,)| format!("silent {key}: {}", told([down])))
+        .values()
 }
 
 fn rounds_of_two(stream: Keyed) -> Stream<String> {
@@ -208,7 +211,7 @@ fn a_job_that_dies_amid_runs_goes_on_with_any_number_of_workers() {
     let state = tempfile::tempdir().expect("a directory");
     for (part, workers) in [1i64, 2, 1].into_iter().enumerate() {
         // Counted from where the run before it was committed, so each gets further than the one before.
-        let dies = Arc::new(AtomicI64::new(9_000 + 2_000 * part as i64));
+        let dies = Arc::new(AtomicI64::new(6_000 + 1_500 * part as i64));
         let died = job(&ledger, &dies, workers as usize, state.path()).rate(60_000).run();
         assert!(matches!(died, Err(JobError::Panicked { .. })), "{died:?}");
         assert_runs_are_under_way(state.path());

@@ -98,6 +98,11 @@ fn operators_take_any_rows() {
 }
 
 #[test]
+fn patterns_take_any_stages_and_records() {
+    hold("pattern");
+}
+
+#[test]
 fn a_prepared_delta_takes_any_bytes() {
     hold("redo");
 }

@@ -9,9 +9,15 @@ mod captures;
 mod conditions;
 #[path = "patterns/described.rs"]
 mod described;
+#[path = "patterns/kept.rs"]
+mod kept;
 #[path = "patterns/letters.rs"]
 mod letters;
 #[path = "patterns/model.rs"]
 mod model;
+#[path = "patterns/outcomes.rs"]
+mod outcomes;
 #[path = "patterns/places.rs"]
 mod places;
+#[path = "patterns/refused.rs"]
+mod refused;

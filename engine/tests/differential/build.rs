@@ -12,6 +12,7 @@ use highwater::simulate::World;
 use super::case::{Case, Keyed, Keys, Out, Rec, Sinks, Stage, WindowOf};
 use super::joins::apply_join;
 use super::kept::{self, Dying, Uneven};
+use super::patterns;
 use super::whole;
 
 /// How many records the sources may still deliver, all together.
@@ -346,6 +347,8 @@ fn apply_keyed(stream: Grouped, keyed: Keyed, name: &str, outs: &mut Outs) -> St
             stream.process(name, make).values()
         }
         Keyed::Whole(what) => whole::apply(stream, what, name),
+        Keyed::Search(search) => patterns::apply(stream, search, name, outs),
+        Keyed::Typed { within } => patterns::apply_typed(stream, within, name, outs),
         other => apply_kept(stream, other, name),
     }
 }

@@ -7,6 +7,8 @@
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::patterns::{self, Search};
+
 /// What flows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rec {
@@ -93,6 +95,12 @@ pub enum Keyed {
     Latest,
     /// The changes of a table from which rows are deleted.
     Upsert(i64),
+    /// The matches of a pattern.
+    Search(Search),
+    /// Those of a pattern by types.
+    Typed {
+        within: u16,
+    },
     /// What no order changes, when the input has ended.
     Whole(Whole),
 }
@@ -241,6 +249,8 @@ fn keyed() -> impl Strategy<Value = Keyed> {
         1 => (0u16..60).prop_map(|ttl| Keyed::Ttl { ttl }),
         1 => Just(Keyed::Latest),
         1 => (2i64..5).prop_map(Keyed::Upsert),
+        5 => patterns::search().prop_map(Keyed::Search),
+        1 => (1u16..200).prop_map(|within| Keyed::Typed { within }),
         3 => whole.prop_map(Keyed::Whole),
     ]
 }
@@ -344,6 +354,8 @@ fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
                 known.fresh = false;
                 kept.push(stage);
             }
+            // Of one record a pattern may make several matches.
+            Stage::Keyed(_, Keyed::Search(_) | Keyed::Typed { .. }) if kept.iter().any(is_pattern) => {}
             Stage::Keyed(keys, keyed) => kept.extend(legal_keyed(keys, keyed, &mut known)),
             // A record that waits here over a restart may go on on another worker than the one that reads its split
             // then: neither its order among those of its split nor the watermark that it meets is fixed.
@@ -359,6 +371,10 @@ fn legal(stages: Vec<Stage>, mut known: Known) -> Vec<Stage> {
         }
     }
     kept
+}
+
+fn is_pattern(stage: &Stage) -> bool {
+    matches!(stage, Stage::Keyed(_, Keyed::Search(_) | Keyed::Typed { .. }))
 }
 
 fn legal_join(keys: Keys, join: Join, known: &mut Known) -> Option<Stage> {
@@ -400,6 +416,7 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
             return None;
         }
         Keyed::Latest | Keyed::Upsert(_) if !in_order => return None,
+        Keyed::Search(search) if !in_order => Keyed::Search(search.in_any_order()),
         other => other,
     };
     match keyed {
@@ -416,6 +433,7 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
         | Keyed::TwoStage { lateness, .. } => known.late &= lateness > 0,
         Keyed::Sorted { .. } | Keyed::Session { .. } => known.late = false,
         Keyed::Apply { .. } | Keyed::Custom { .. } => known.late = false,
+        Keyed::Search(_) | Keyed::Typed { .. } => known.late = false,
         Keyed::Process { .. } | Keyed::Records(_) | Keyed::Dedup { .. } | Keyed::Ttl { .. } => {}
     }
     known.ordered = false;

@@ -14,6 +14,7 @@ mod files;
 mod json;
 mod marker;
 mod operators;
+mod pattern;
 mod redo;
 mod rows;
 mod shapes;
@@ -29,7 +30,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "access_log", run: access_log::access_log },
     Target { name: "aggregates", run: aggregates::aggregates },
     Target { name: "csv", run: files::csv },
@@ -37,6 +38,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "lines", run: files::lines },
     Target { name: "marker", run: marker::marker },
     Target { name: "operators", run: operators::operators },
+    Target { name: "pattern", run: pattern::pattern },
     Target { name: "redo", run: redo::redo },
     Target { name: "rows", run: rows::rows },
     Target { name: "shapes", run: shapes::shapes },

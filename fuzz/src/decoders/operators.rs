@@ -136,7 +136,36 @@ fn own(records: Stream<Record>) {
     told(keyed(records).process("own", make).entries());
 }
 
-const TOPOLOGIES: [fn(Stream<Record>); 11] = [
+fn patterns(records: Stream<Record>) {
+    let round = Pattern::begin("first", |record: &Record| record.2 > 0).followed_by("second", any);
+    let pattern = Pattern::begin("some", |record: &Record| record.2 < 6)
+        .one_or_more()
+        .fold(|| 0, |sum: &mut i64, record: &Record| *sum = sum.wrapping_add(record.2))
+        .followed_by_any("one", |record| record.2 > 1)
+        .when(|record, (sum,)| sum.is_some_and(|sum| *sum != record.2))
+        .followed_by_group(round)
+        .times(1..=2)
+        .followed_by("last", any)
+        .when(|record, (_, one, rounds)| one.2 != record.2 || rounds.len() > 1)
+        .after_match(AfterMatch::SkipToLast("one".to_owned()))
+        .within(millis(40));
+    let (matches, timed_out) = keyed(records)
+        .pattern(pattern)
+        .with_timed_out(|_, (sum, one, rounds, _)| (sum.copied(), one.map(|one| one.2), rounds.len()));
+    told(timed_out.entries());
+    let select =
+        |_: &u8, (sum, one, rounds, last): (Option<&i64>, &Record, Vec<(&Record, &Record)>, &Record)| {
+            (
+                sum.copied(),
+                one.2,
+                rounds.iter().map(|(first, second)| (first.2, second.2)).collect::<Vec<_>>(),
+                last.2,
+            )
+        };
+    told(matches.select("patterns", select).entries());
+}
+
+const TOPOLOGIES: [fn(Stream<Record>); 12] = [
     windows,
     sliding_windows,
     sessions,
@@ -148,6 +177,7 @@ const TOPOLOGIES: [fn(Stream<Record>); 11] = [
     rows_of_keys,
     own,
     |records| told(keyed(records).two_stage().window(tumbling(millis(10))).count("two")),
+    patterns,
 ];
 
 /// Only a worker that has others asks for channels.

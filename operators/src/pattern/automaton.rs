@@ -30,6 +30,16 @@ pub(super) enum Guard {
 }
 
 impl Guard {
+    /// Whether it holds when there is no record, which satisfies no condition.
+    pub(super) fn holds_without_a_record(&self) -> bool {
+        match self {
+            Guard::Always => true,
+            Guard::Is(_) => false,
+            Guard::Not(guard) => !guard.holds_without_a_record(),
+            Guard::All(all) => all.iter().all(Guard::holds_without_a_record),
+        }
+    }
+
     pub(super) fn not(self) -> Guard {
         match self {
             Guard::Not(inner) => *inner,

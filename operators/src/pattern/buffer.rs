@@ -71,6 +71,10 @@ impl<V> Numbered<V> {
                 number
             }
             None => {
+                // Most keys have one: room for four is given only to those that have two.
+                if self.places.is_empty() {
+                    self.places.reserve_exact(1);
+                }
                 self.places.push(Some(value));
                 (self.places.len() - 1) as u32
             }

@@ -307,6 +307,11 @@ impl<T: 'static, P, S: Close<P>> Pattern<T, P, S> {
 }
 
 /// Stages whose conditions can be said more of.
+#[diagnostic::on_unimplemented(
+    message = "this stage has no condition of its own: it is a group",
+    label = "say it of a stage inside the group",
+    note = "a stage takes records by a condition, a group by those of its stages"
+)]
 pub trait Tested {}
 impl Tested for One {}
 impl Tested for Maybe {}
@@ -315,16 +320,22 @@ impl Tested for Nothing {}
 impl<A> Tested for Fold<A> {}
 impl<A> Tested for MaybeFold<A> {}
 
-impl<T: 'static, P: Capture<T>, S: Tested> Pattern<T, P, S> {
+impl<T: 'static, P: Capture<T>, S> Pattern<T, P, S> {
     /// The record satisfies this test instead of that of the stage; what [`when`](Pattern::when) and
     /// [`each`](Pattern::each) say must hold all the same, wherever they stand.
-    pub fn or(self, test: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+    pub fn or(self, test: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self
+    where
+        S: Tested,
+    {
         self.condition(|condition| condition.or(test))
     }
 
     /// The record also satisfies a test that sees what the earlier stages have taken in the run. Inside a group these are the
     /// stages of the group, in the round that the run is in.
-    pub fn when(self, test: impl for<'a> Fn(&'a T, P::Run<'a>) -> bool + Send + Sync + 'static) -> Self {
+    pub fn when(self, test: impl for<'a> Fn(&'a T, P::Run<'a>) -> bool + Send + Sync + 'static) -> Self
+    where
+        S: Tested,
+    {
         self.condition(|condition| {
             condition.when(move |record, taken: Taken<'_, T>| {
                 P::run(taken.first(), taken).is_some_and(|earlier| test(record, earlier))
@@ -361,14 +372,22 @@ fn repeat<T>(stage: &mut Stage<T>, times: &Times) {
     stage.quantifier.max = times.max.map(number);
 }
 
-impl<T: 'static, P, S: Repeating<T>> Pattern<T, P, S> {
+impl<T: 'static, P, S> Pattern<T, P, S> {
     /// As many records as there are: what follows takes none that this stage can take.
-    pub fn greedy(self) -> Self {
+    pub fn greedy(self) -> Self
+    where
+        S: Repeating<T>,
+    {
         self.changed(|stage| stage.quantifier.greedy = true)
     }
 }
 
 /// Stages that repeat.
+#[diagnostic::on_unimplemented(
+    message = "this stage does not repeat",
+    label = "only for a stage or a group that repeats",
+    note = "say how often before: `.times(2..=4)`, `.times_or_more(2)` or `.one_or_more()`"
+)]
 pub trait Repeats {}
 impl Repeats for Many {}
 impl<A> Repeats for Fold<A> {}
@@ -396,19 +415,28 @@ impl<T: 'static, P, D> Pattern<T, P, Rounds<D>> {
     }
 }
 
-impl<T: 'static, P, S: Repeats> Pattern<T, P, S> {
+impl<T: 'static, P, S> Pattern<T, P, S> {
     /// No record comes between two repetitions.
-    pub fn consecutive(self) -> Self {
+    pub fn consecutive(self) -> Self
+    where
+        S: Repeats,
+    {
         self.changed(|stage| stage.quantifier.inner = Inner::Consecutive)
     }
 
     /// Any record may be passed over between two repetitions, also one that could be taken: one run for each choice.
-    pub fn allow_combinations(self) -> Self {
+    pub fn allow_combinations(self) -> Self
+    where
+        S: Repeats,
+    {
         self.changed(|stage| stage.quantifier.inner = Inner::Combinations)
     }
 
     /// Once a record satisfies `test`, the stage takes nothing more; only where it repeats without a limit.
-    pub fn until(self, test: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+    pub fn until(self, test: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self
+    where
+        S: Repeats,
+    {
         self.changed(|stage| stage.until = Some(Condition::new(test)))
     }
 }

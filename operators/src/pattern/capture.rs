@@ -24,6 +24,11 @@ use crate::pattern::automaton::Position;
 use crate::pattern::taken::{Repeated, Sequence, Taken};
 
 /// What stages take: a kind of stage, or a tuple of what several take.
+#[diagnostic::on_unimplemented(
+    message = "these stages cannot be told to a match",
+    label = "at most 12 stages that take records, and accumulators that can be kept",
+    note = "put stages that belong together into a group: it counts as one"
+)]
 pub trait Capture<T: 'static>: Sized + 'static {
     /// How many stages that take records it stands for.
     #[doc(hidden)]
@@ -51,9 +56,9 @@ pub trait Capture<T: 'static>: Sized + 'static {
 
 /// How the stages of a pattern are counted together when the open one is closed.
 #[diagnostic::on_unimplemented(
-    message = "no stage can follow here",
-    label = "a pattern has twelve stages that take records at most, and one of `from_stages` has all its stages",
-    note = "stages that belong together can be a group: `.followed_by_group(Pattern::begin(..))`"
+    message = "a pattern has at most 12 stages that take records, and one of `from_stages` has all its stages",
+    label = "one stage too many",
+    note = "put stages that belong together into a group: it counts as one"
 )]
 pub trait Close<P> {
     /// What all stages take.
@@ -279,6 +284,11 @@ impl<T: 'static> Capture<T> for Named {
 }
 
 /// Stages that repeat by themselves, and what their conditions see of what they have taken so far.
+#[diagnostic::on_unimplemented(
+    message = "this stage does not repeat",
+    label = "only for a stage that takes records more than once",
+    note = "say how often before: `.times(2..=4)`, `.times_or_more(2)` or `.one_or_more()`"
+)]
 pub trait Repeating<T: 'static> {
     /// [`Repeated`] records, or an accumulator: `None` before the first record.
     type Own<'a>;
@@ -343,6 +353,11 @@ impl Close<()> for Named {
 }
 
 /// A tuple to which one more can be added.
+#[diagnostic::on_unimplemented(
+    message = "a pattern has at most 12 stages that take records",
+    label = "one stage too many",
+    note = "put stages that belong together into a group: it counts as one"
+)]
 pub trait Append<S> {
     /// The longer tuple.
     type Longer;

@@ -40,16 +40,26 @@ pub(super) fn compile<T>(numbered: Numbered<T>, timed: bool) -> Result<Automaton
     Ok(Automaton { states, start, tests, stages, groups, matches_in_time })
 }
 
-/// Whether a run that stands in a state is a match when its time is over: there, or where free edges lead without asking
-/// about a record, because none has come since.
+/// Whether a run that stands in a state is a match when its time is over: there, or where free edges lead if no record has come
+/// since.
 fn leads_to_a_match_in_time(states: &[State], state: usize) -> bool {
-    let leads = |edge: &Edge| edge.action == Action::Free && edge.guard == Guard::Always;
-    let state = &states[state];
-    state.meaning == Meaning::MatchesInTime
-        || state.edges.iter().filter(|edge| leads(edge)).any(|edge| {
-            let target = &states[usize::from(edge.target)];
-            target.meaning == Meaning::MatchesInTime
-        })
+    let mut reached = vec![state];
+    let mut next = 0;
+    while let Some(&state) = reached.get(next) {
+        next += 1;
+        if states[state].meaning == Meaning::MatchesInTime {
+            return true;
+        }
+        let free = states[state].edges.iter().filter(|edge| edge.action == Action::Free);
+        for target in
+            free.filter(|edge| edge.guard.holds_without_a_record()).map(|edge| usize::from(edge.target))
+        {
+            if !reached.contains(&target) {
+                reached.push(target);
+            }
+        }
+    }
+    false
 }
 
 /// What a list of stages has to know of the group that it makes.

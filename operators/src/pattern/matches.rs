@@ -75,7 +75,7 @@ pub struct MatchStream<K, T: 'static, P: Capture<T>, O = ()> {
     timed_out: Option<Arc<TimedOut<K, T, P, O>>>,
 }
 
-impl<K: Key, T: Persist, P: Capture<T>> MatchStream<K, T, P> {
+impl<K: Key, T: Data, P: Capture<T>> MatchStream<K, T, P> {
     /// What `f` makes of every run that ran out of time before it was a match: of a key, and of what the stages had taken.
     /// It has the time at which the run's time was over.
     pub fn with_timed_out<Q: Data>(
@@ -88,7 +88,7 @@ impl<K: Key, T: Persist, P: Capture<T>> MatchStream<K, T, P> {
     }
 }
 
-impl<K: Key, T: Persist, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
+impl<K: Key, T: Data, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
     /// The stream of the late records; without this they are counted and dropped.
     pub fn with_late(self) -> (Self, Stream<T>) {
         let late = Stream::at(self.sorted.output(1));
@@ -104,7 +104,10 @@ impl<K: Key, T: Persist, P: Capture<T>, O: Data> MatchStream<K, T, P, O> {
         self,
         name: &str,
         f: impl for<'a> Fn(&'a K, P::Match<'a>) -> M + Send + Sync + 'static,
-    ) -> KeyedStream<K, M> {
+    ) -> KeyedStream<K, M>
+    where
+        T: Persist,
+    {
         let MatchStream { sorted, wire, pattern, timed_out } = self;
         let place = here("pattern", Some(name));
         let sorting = here("sorted", Some(&format!("{name}.sorted")));

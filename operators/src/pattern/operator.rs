@@ -231,7 +231,10 @@ where
             for ((key, ()), &slot) in due.drain(..).zip(&slots) {
                 let hash = key_hash(&key);
                 self.change((&key, hash, slot), true, out, |machine, runs, scratch, emit| {
-                    machine.advance(runs, time, Timestamp::MIN, scratch, emit).map_err(Fault::Failed).map(|()| 0)
+                    machine
+                        .advance(runs, time, Timestamp::MIN, scratch, emit)
+                        .map_err(Fault::Failed)
+                        .map(|()| 0)
                 })?;
             }
             (self.due, self.slots) = (due, slots);

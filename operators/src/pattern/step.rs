@@ -148,10 +148,15 @@ impl<T> Machine<T> {
             for run in before.drain(..) {
                 if !over(&run) {
                     runs.runs.push(run);
-                } else if self.automaton.matches_in_time[usize::from(run.state)] {
+                    continue;
+                }
+                let state = usize::from(run.state);
+                if self.automaton.states[state].meaning != Meaning::MatchesInTime {
+                    told.told(Outcome::TimedOut, &runs.buffer, &run, now);
+                }
+                if self.automaton.matches_in_time[state] {
                     scratch.found.push(run);
                 } else {
-                    told.told(Outcome::TimedOut, &runs.buffer, &run, now);
                     runs.drop_run(&run);
                 }
             }

@@ -109,8 +109,7 @@ proptest! {
             prop_assert_eq!(&results.timed_out, &model.timed_out);
         }
         if described.within.is_some() {
-            // One says up to where the watermark came.
-            prop_assert!(rows <= 1, "{} rows are left", rows);
+            prop_assert_eq!(rows, 0);
         }
     }
 
@@ -134,6 +133,6 @@ proptest! {
         let (results, rows) = given(&described, &arriving, 1);
         prop_assert_eq!(&results.matches, &model.matches);
         prop_assert_eq!(&results.timed_out, &model.timed_out);
-        prop_assert!(rows <= 1 || described.within.is_none(), "{} rows are left", rows);
+        prop_assert!(rows == 0 || described.within.is_none(), "{} rows are left", rows);
     }
 }

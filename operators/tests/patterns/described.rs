@@ -38,7 +38,11 @@ impl Test {
     pub fn holds(&self, record: &Rec, taken: &[(&str, Rec)]) -> bool {
         let last_of = |stage: &String| taken.iter().rev().find(|(name, _)| name == stage);
         record.letters & self.letters != 0
-            && self.not_below_last_of.as_ref().and_then(last_of).is_none_or(|(_, of)| record.value >= of.value)
+            && self
+                .not_below_last_of
+                .as_ref()
+                .and_then(last_of)
+                .is_none_or(|(_, of)| record.value >= of.value)
     }
 
     fn condition(&self) -> Condition<Rec> {
@@ -104,7 +108,8 @@ impl Part {
     }
 
     fn may_take_nothing(&self) -> bool {
-        let inner = if let Kind::Group(parts) = &self.kind { &parts[..] } else { return self.may_be_left_out() };
+        let inner =
+            if let Kind::Group(parts) = &self.kind { &parts[..] } else { return self.may_be_left_out() };
         self.may_be_left_out() || inner.iter().all(|part| part.is_not() || part.may_take_nothing())
     }
 
@@ -211,9 +216,14 @@ fn part(depth: u32) -> BoxedStrategy<Part> {
     }
     let until = prop::option::weighted(0.3, one_of_the_letters());
     let parts = prop::collection::vec(part(depth - 1), 1..=3);
-    let group = (parts, contiguity(), quantifier(), until).prop_map(|(parts, contiguity, quantifier, until)| {
-        Part { kind: Kind::Group(parts), contiguity, quantifier, until, step: None }
-    });
+    let group =
+        (parts, contiguity(), quantifier(), until).prop_map(|(parts, contiguity, quantifier, until)| Part {
+            kind: Kind::Group(parts),
+            contiguity,
+            quantifier,
+            until,
+            step: None,
+        });
     prop_oneof![10 => leaf(), 3 => not, 2 => group].boxed()
 }
 

@@ -106,12 +106,7 @@ impl Search<'_> {
     }
 
     /// Every record that the next place may take.
-    fn wait<'p>(
-        &mut self,
-        node: &'p Node,
-        next: &'p Node,
-        taken: &mut Vec<(&'p str, usize)>,
-    ) {
+    fn wait<'p>(&mut self, node: &'p Node, next: &'p Node, taken: &mut Vec<(&'p str, usize)>) {
         let place: &Place = &next.place;
         let (began, last) = (taken[0].1, taken[taken.len() - 1].1);
         let seen: Vec<(&str, Rec)> = taken.iter().map(|(name, at)| (*name, self.records[*at])).collect();
@@ -157,9 +152,7 @@ impl Search<'_> {
             greedy.as_ref().is_some_and(|greedy| greedy.keeps(&self.records[at], after))
         };
         let refuses = |letters: u8, greedy: &Option<Greedy>, at: usize| {
-            self.is_killed(node, at, last)
-                || self.records[at].letters & letters != 0
-                || left_to(greedy, at)
+            self.is_killed(node, at, last) || self.records[at].letters & letters != 0 || left_to(greedy, at)
         };
         let positions: Vec<usize> = taken.iter().map(|(_, at)| *at).collect();
         match tail {
@@ -173,13 +166,12 @@ impl Search<'_> {
             }
             Tail::NotUntilTheEnd { letters, greedy } => {
                 let refused = in_time.iter().copied().find(|&at| refuses(*letters, greedy, at));
-                // A run that could still repeat its last stage is not yet behind it, until some record comes.
-                let is_behind = node.next.is_empty() || !in_time.is_empty();
-                if refused.is_none() && is_behind {
+                // Also a run that could still repeat its last stage is behind it when the time is over.
+                if refused.is_none() {
                     self.found.push(found(taken, Instant::Time(deadline)));
                 }
                 let until = refused.unwrap_or(self.records.len());
-                let matches_then = refused.is_none() && is_behind;
+                let matches_then = refused.is_none();
                 self.lives.push(Live {
                     taken: if matches_then { vec![began] } else { positions },
                     until: if matches_then { usize::MAX } else { until },
@@ -190,7 +182,8 @@ impl Search<'_> {
 
     /// Goes through time, and gives what is found as the strategy says.
     fn results(&self, after: &AfterMatch) -> Results {
-        let mut given = Giving { search: self, after, bound: 0, queue: Vec::new(), results: Results::default() };
+        let mut given =
+            Giving { search: self, after, bound: 0, queue: Vec::new(), results: Results::default() };
         let mut deadlines: BTreeSet<i64> = BTreeSet::new();
         if self.within.is_some() {
             deadlines.extend((0..self.records.len()).map(|began| self.deadline(began)));
@@ -244,7 +237,9 @@ impl Giving<'_> {
             by_beginning.entry(found.taken[0].1).or_default().push(found);
         }
         for (_, mut same) in by_beginning {
-            same.sort_by_key(|found| (found.when != when).then_some((0, Vec::new())).unwrap_or((1, order(found).1)));
+            same.sort_by_key(|found| {
+                (found.when != when).then_some((0, Vec::new())).unwrap_or((1, order(found).1))
+            });
             self.queue.extend(same);
         }
         while let Some(first) = self.queue.first().cloned() {

@@ -195,7 +195,9 @@ fn words_of(part: &Part, gap: Contiguity, around: &Around<'_>, room: usize) -> V
         && let Kind::Take { test, .. } = &part.kind
     {
         let greedy = Greedy { letters: test.letters, until: part.until, only_first: false };
-        all.iter_mut().filter(|word| places(word) < room).for_each(|word| word.push(Piece::Greedy(greedy.clone())));
+        all.iter_mut()
+            .filter(|word| places(word) < room)
+            .for_each(|word| word.push(Piece::Greedy(greedy.clone())));
     }
     all
 }

@@ -16,8 +16,8 @@ use std::path::Path;
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use super::{Backend, Visit};
@@ -42,6 +42,11 @@ const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const OPEN_FILES_MAX: i32 = 1000;
 /// Bits a key in the bloom filter of the family `values`: one lookup in a hundred reads a block in vain.
 const BLOOM_BITS: f64 = 10.0;
+/// The size of a part of an index or a filter: that of a block of rows, so that one has the worth of the other.
+const INDEX_BLOCK_BYTES: usize = 4096;
+/// A file in which of so many rows in a row so many are deletions is compacted at once, even if nothing more is written.
+const DELETES_WINDOW: usize = 10_000;
+const DELETES_MAX: usize = 5_000;
 /// Write buffers a family has at most: one that is written to and one on its way to a file.
 const WRITE_BUFFERS_MAX: i32 = 2;
 
@@ -290,6 +295,12 @@ fn family_options(family: Family, memory: &MemoryBudget, cache: &Cache) -> Optio
     blocks.set_block_cache(cache);
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In parts of a block each: the index and the filter of a whole file may be larger than the cache, and would be read
+    // anew for every row then.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(INDEX_BLOCK_BYTES);
+    blocks.set_pin_top_level_index_and_filter(true);
     if family == Family::Values {
         blocks.set_bloom_filter(BLOOM_BITS, false);
     }
@@ -299,6 +310,8 @@ fn family_options(family: Family, memory: &MemoryBudget, cache: &Cache) -> Optio
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options.set_write_buffer_size(memory.write_buffer_bytes() / write_buffer_fraction(family));
     options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
+    // Without this, what was deleted keeps its room until more is written.
+    options.add_compact_on_deletion_collector_factory(DELETES_WINDOW, DELETES_MAX, 0.0);
     options
 }
 
