@@ -11,7 +11,6 @@
 //! their matches begins or ends with an event of its own.
 
 use highwater::prelude::*;
-
 use highwater_examples::fraud::{
     Alert, Call, Cart, CartStep, ErrorRate, Event, Fraud, Login, Outcome, Price, Response, Rule, Score,
     Server, Transaction,
@@ -238,9 +237,7 @@ fn high_score(alerts: Stream<Alert>) -> Stream<Fraud> {
         .within(HOUR)
         .order_ties_by(|one, other| one.rule.cmp(&other.rule));
     let frauds = alerts.key_by(|alert| alert.about.clone()).pattern(pattern);
-    let frauds = frauds.select("high-score", |user, (score, last)| {
-        let score = score.clone();
-        Fraud::new(user, score.with(last), last.time)
-    });
+    let frauds =
+        frauds.select("high-score", |user, (score, last)| Fraud::new(user, score.with(last), last.time));
     frauds.values()
 }

@@ -2,8 +2,8 @@
 //!
 //! A scene is eight hours with the same number of events. Every incident happens once in it, to somebody else each
 //! time, and what it must give is written down when it is planted. All other events are ordinary: no rule finds anything
-//! in them, whatever their order, nor in them and an incident together, because for two hours before an incident and for
-//! an hour after it there are no ordinary events of the same key. A scene depends on the seed and its number only.
+//! in them, whatever their order, nor in them and an incident together, because for more than an hour before an incident
+//! and after it there are no ordinary events of the same key. A scene depends on the seed and its number only.
 //!
 //! Why no rule finds anything in ordinary events: amounts are from 400 to 900, so none is over five times an average of
 //! ten; who pays and logs in does it at home; a cart is bought within 25 minutes, a server is up within 9; a client
@@ -137,23 +137,30 @@ impl Stage {
     fn fill(&mut self, kinds: &[(u32, Played, fn(&mut Script<'_>))]) {
         let all: u32 = kinds.iter().map(|(weight, ..)| weight).sum();
         while self.draft.events.len() < SCENE_EVENTS as usize {
-            // Where there is room for one only, it is of the first kind.
+            // Where there is room for one only, it is of the first kind, which is always one event.
             let last = self.draft.events.len() + 1 == SCENE_EVENTS as usize;
             let mut drawn = if last { 0 } else { self.random.random_range(0..all) };
-            let chosen = kinds.iter().find(|(weight, ..)| {
-                let chosen = drawn < *weight;
-                drawn = drawn.saturating_sub(*weight);
-                chosen
+            let chosen = kinds.iter().find(|(weight, ..)| match drawn.checked_sub(*weight) {
+                Some(left) => {
+                    drawn = left;
+                    false
+                }
+                None => true,
             });
             let Some((_, played, ordinary)) = chosen else { return };
             let number = self.random.random_range(0..played.cast.population);
-            let late = !played.had_an_incident(number) || self.random.random_bool(0.5);
-            let early = !played.had_an_incident(number) || !late;
-            let from = if early { 0 } else { ORDINARY_FROM };
-            let until = if late { SCENE_MILLIS } else { ORDINARY_UNTIL } - AFTERMATH;
-            let at = self.random.random_range(from..until);
+            let at = self.ordinary_time(played.had_an_incident(number));
             ordinary(&mut self.script(&played.cast, number, at));
         }
+    }
+
+    fn ordinary_time(&mut self, had_an_incident: bool) -> i64 {
+        let begins = match (had_an_incident, self.random.random_bool(0.5)) {
+            (true, true) => 0..ORDINARY_UNTIL - AFTERMATH,
+            (true, false) => ORDINARY_FROM..SCENE_MILLIS - AFTERMATH,
+            (false, _) => 0..SCENE_MILLIS - AFTERMATH,
+        };
+        self.random.random_range(begins)
     }
 
     /// Numbers the events, and puts them in the order in which they come.
