@@ -17,14 +17,14 @@ use rules::watch;
 
 /// Alerts where several events together are suspicious, and users with a high score
 ///
-/// Reads events as JSON lines from files, or from Kafka, or makes them up. The rules, with what they add to the score of
-/// a user: three transactions over 1000 in 10 minutes (0.4); three different countries in an hour (0.4); two places
-/// further apart than 1000 km within an hour (0.5); an amount over 5 times the average of the last ten (0.3); a cart
-/// without a purchase in 30 minutes (0.1); three failed logins and then a success from another address in 10 minutes
-/// (0.5); five failed API calls in a minute; three slow responses (over 1 s) in a row in 5 minutes; a price that rises
-/// over 20 % in three steps within an hour; an error rate that goes from a baseline to two to five times as much, and then
-/// to five times as much or more, within 30 minutes; a server that goes down and does not recover in 10 minutes. A user
-/// whose different rules add up to more than 0.8 in an hour is fraud.
+/// Reads events as JSON lines from files, or from Kafka, or makes them up. The rules, with what they add to the score
+/// of a user: three transactions over 1000 in 10 minutes (0.4); three different countries in an hour (0.4); two
+/// places further apart than 1000 km within an hour (0.5); an amount over 5 times the average of the last ten (0.3);
+/// a cart without a purchase in 30 minutes (0.1); three failed logins and then a success from another address in 10
+/// minutes (0.5); five failed API calls in a minute; three slow responses (over 1 s) in a row in 5 minutes; a price
+/// that rises over 20 % in three steps within an hour; an error rate that goes from a baseline to two to five times
+/// as much, and then to five times as much or more, within 30 minutes; a server that goes down and does not recover
+/// in 10 minutes. A user whose different rules add up to more than 0.8 in an hour is fraud.
 #[derive(Parser)]
 #[command(name = "fraud", after_long_help = FORMATS)]
 struct Options {
@@ -56,8 +56,10 @@ struct Options {
     run: RunOptions,
 }
 
-const FORMATS: &str = r#"Events, one JSON object a line, or a Kafka record; `id` is a number, times are RFC 3339, other fields may be there:
-  {"type":"transaction","id":1,"time":"2025-01-01T09:30:00.250Z","user":"ada","amount":12.5,"country":"DE","lat":50.8,"lon":6.1}
+const FORMATS: &str = r#"Events, one JSON object a line, or a Kafka record; `id` is a number, times are RFC 3339, other
+fields may be there:
+  {"type":"transaction","id":1,"time":"2025-01-01T09:30:00.250Z","user":"ada","amount":12.5,
+   "country":"DE","lat":50.8,"lon":6.1}
   {"type":"login","id":2,"time":"...","user":"ada","ok":false,"address":"203.0.113.7"}
   {"type":"cart","id":3,"time":"...","user":"ada","step":"filled"}        or "purchased"
   {"type":"call","id":4,"time":"...","client":"app","ok":true}
@@ -70,12 +72,14 @@ Output, one JSON object a line, times in UTC:
   {"kind":"alert","rule":"stolen_account","about":"ada","time":"2025-01-01T09:30:00Z","events":[2,9,11,14]}
       a rule has found these events; the rules are large_transactions, three_countries, far_apart, unusual_amount,
       abandoned_cart, stolen_account, failed_calls, slow_responses, rising_price, rising_errors, server_down
-  {"kind":"fraud","user":"ada","time":"2025-01-01T09:30:00Z","score":0.9,"rules":["large_transactions","stolen_account"]}
+  {"kind":"fraud","user":"ada","time":"2025-01-01T09:30:00Z","score":0.9,
+   "rules":["large_transactions","stolen_account"]}
   {"kind":"late","event":{...}}                came when later events had been dealt with: left out of the rules
   {"kind":"bad","line":"...","reason":"..."}   a line that is no event
 
 Events of one user (client, server, product, service) at one time count in the order in which they come. The lateness is
-judged for each input file (or partition) against the latest event of all that were read so far, the slowest counting."#;
+judged for each input file (or partition) against the latest event of all that were read so far, the slowest
+counting."#;
 
 fn main() -> ExitCode {
     log_warnings();

@@ -1,13 +1,14 @@
-//! Patterns of three kinds beside a loop written by hand: three records in a row; a record, three others with some between,
-//! and a third kind; a record that is not followed by another within 2.5 s. Each with 1, 1000 and a million keys, all of which
-//! have a live run most of the time; and what a record costs with 1 to 1000 live runs of its key.
+//! Patterns of three kinds beside a loop written by hand: three records in a row; a record, three others with some
+//! between, and a third kind; a record that is not followed by another within 2.5 s. Each with 1, 1000 and a million
+//! keys, all of which have a live run most of the time; and what a record costs with 1 to 1000 live runs of its key.
 //!
 //! Back of the envelope, for one record:
 //!
-//! - the loop finds its key (5 ns while the keys are in the near caches, 80 ns and more with a million) and looks at one byte;
-//! - the engine sorts by event time: a row per key and time is made, found again when the watermark has passed, and dropped,
-//!   100 ns; it finds the key's runs, 20 to 100 ns; looks at the edges of the states where they stand, 10 ns a run; and a run
-//!   that begins, takes a record or ends writes nodes and a timer, 100 ns;
+//! - the loop finds its key (5 ns while the keys are in the near caches, 80 ns and more with a million) and looks at
+//!   one byte;
+//! - the engine sorts by event time: a row per key and time is made, found again when the watermark has passed, and
+//!   dropped, 100 ns; it finds the key's runs, 20 to 100 ns; looks at the edges of the states where they stand, 10 ns
+//!   a run; and a run that begins, takes a record or ends writes nodes and a timer, 100 ns;
 //! - live runs of one key are walked: 10 to 20 ns for each and record, in proportion to their number;
 //! - with a million keys, index, rows, nodes and timers are misses: four to six of 80 ns.
 

@@ -1,5 +1,5 @@
-//! Patterns in a job: what a restart accepts, and what is counted. If a test fails here, a job reads the runs of another
-//! pattern as its own (HW-9), or loses runs without a word.
+//! Patterns in a job: what a restart accepts, and what is counted. If a test fails here, a job reads the runs of
+//! another pattern as its own (HW-9), or loses runs without a word.
 
 use std::time::{Duration, Instant};
 

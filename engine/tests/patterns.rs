@@ -46,7 +46,8 @@ fn told<'a>(records: impl IntoIterator<Item = &'a Rec>) -> String {
     records.into_iter().map(each).collect::<Vec<_>>().join(" ")
 }
 
-/// Patterns that keep one of everything: records that runs share, accumulators, rounds, matches that wait, and deadlines.
+/// Patterns that keep one of everything: records that runs share, accumulators, rounds, matches that wait, and
+/// deadlines.
 const NAMES: [&str; 5] = ["rising", "summed", "silent", "rounds", "any-order"];
 
 /// `dies` panics at the record with which it reaches 0.

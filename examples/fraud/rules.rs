@@ -1,14 +1,14 @@
 //! The rules: eleven patterns, each over the events of one kind and one key, and a twelfth over what they find about a
 //! user.
 //!
-//! A pattern says which events, in which order, are a match; `select` makes an alert of each. `next` takes the very next
-//! event, `followed_by` the next that fits. The time of `within` is open at its end: what comes exactly ten minutes later
-//! does not come within ten minutes.
+//! A pattern says which events, in which order, are a match; `select` makes an alert of each. `next` takes the very
+//! next event, `followed_by` the next that fits. The time of `within` is open at its end: what comes exactly ten
+//! minutes later does not come within ten minutes.
 //!
-//! Every incident is told once. Most rules skip past a match (`SkipPastLast`): of five large transactions in a row the
-//! first three are an alert, and the other two may be part of the next. A match that began later then waits for one that
-//! began earlier and may still come, at the most for the time of `within`. The rules without a strategy need none: each of
-//! their matches begins or ends with an event of its own.
+//! Every incident is told once. Most rules skip past a match (`SkipPastLast`): of five large transactions in a row
+//! the first three are an alert, and the other two may be part of the next. A match that began later then waits for
+//! one that began earlier and may still come, at the most for the time of `within`. The rules without a strategy need
+//! none: each of their matches begins or ends with an event of its own.
 
 use highwater::prelude::*;
 use highwater_examples::fraud::{
@@ -110,8 +110,8 @@ fn far_apart(spending: Of<Transaction>) -> Stream<Alert> {
 
 /// An amount over 5 times the average of the last ten.
 ///
-/// The ten are kept as their sum. Without `within` ten runs of every user live for ever: each transaction begins one that
-/// ends ten transactions later.
+/// The ten are kept as their sum. Without `within` ten runs of every user live for ever: each transaction begins one
+/// that ends ten transactions later.
 fn unusual_amount(spending: Of<Transaction>) -> Stream<Alert> {
     let pattern = Pattern::begin("usual", any::<Transaction>)
         .times(10)

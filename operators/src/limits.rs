@@ -37,13 +37,13 @@ pub const WINDOW_RECORDS: usize = 100_000;
 /// 86 400; a key with a single record gives as many results.
 pub const WINDOWS_PER_RECORD: i64 = 100_000;
 
-/// How many live runs a pattern has for one key at most, withheld matches counted, unless it says otherwise. 10 000: every
-/// record of the key is compared with each of them, some 100 microseconds.
+/// How many live runs a pattern has for one key at most, withheld matches counted, unless it says otherwise. 10 000:
+/// every record of the key is compared with each of them, some 100 microseconds.
 pub const PATTERN_RUNS: usize = 10_000;
 
-/// How many places in the chains of its runs a pattern keeps for one key at most; runs that took the same records share
-/// them. 100 000: at 56 bytes each a key takes 6 MB beside its records, which are written again in every epoch that adds to
-/// them. A stage that takes more is better kept as a fold.
+/// How many places in the chains of its runs a pattern keeps for one key at most; runs that took the same records
+/// share them. 100 000: at 56 bytes each a key takes 6 MB beside its records, which are written again in every epoch
+/// that adds to them. A stage that takes more is better kept as a fold.
 pub const PATTERN_TAKEN: usize = 100_000;
 
 /// How many places a pattern has at most, repetitions counted one by one. 10 000: `times(1000)` makes a thousand.

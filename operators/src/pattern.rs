@@ -1,11 +1,11 @@
 //! Complex event processing: which records of a key, in which order, are a match.
 //!
-//! A [`Pattern`] is written with types (`builder`), becomes an untyped `plan`, is checked, and is made into an automaton
-//! (`lower`, `compile`) that each key's records run through in the order of event time (`step`, `after`). What is kept per
-//! key is its live runs and, once each, the records that they took (`run`, `buffer`).
+//! A [`Pattern`] is written with types (`builder`), becomes an untyped `plan`, is checked, and is made into an
+//! automaton (`lower`, `compile`) that each key's records run through in the order of event time (`step`, `after`).
+//! What is kept per key is its live runs and, once each, the records that they took (`run`, `buffer`).
 //!
-//! The semantics are those of Apache Flink's CEP library, whose tests are the reference; where a user could not tell why,
-//! they are those of its documentation. It does not know where records come from, nor what is made of a match.
+//! The semantics are those of Apache Flink's CEP library, whose tests are the reference; where a user could not tell
+//! why, they are those of its documentation. It does not know where records come from, nor what is made of a match.
 
 mod after;
 mod automaton;

@@ -288,7 +288,7 @@ pub fn apply_typed(stream: Grouped, within: u16, name: &str, outs: &mut Outs) ->
     outs.add(timed_out.values());
     let matches = matches.select(name, |key, (some, rounds, (odd, third))| {
         let rounds = rounds.iter().fold(0, |sum, (even, more)| sum * 7 + even.value * 3 + more.at);
-        rec(*key, odd.at, some.copied().unwrap_or(0) + rounds * 11 + odd.value * 3 + third.value)
+        rec(*key, odd.at, *some + rounds * 11 + odd.value * 3 + third.value)
     });
     matches.values()
 }

@@ -1,7 +1,7 @@
 //! Cases of patterns: the matches, what each stage took, and what ran out of time.
 //!
-//! The pattern is put together from its declaration. Where a case does not say to what time to go on after its last event,
-//! time stops there: what the end of the input makes known is of a later time, and is left out.
+//! The pattern is put together from its declaration. Where a case does not say to what time to go on after its last
+//! event, time stops there: what the end of the input makes known is of a later time, and is left out.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -86,8 +86,8 @@ enum Told {
     TimedOut(Vec<u64>),
 }
 
-/// Runs a case; gives `matches`, `by_stage` and `timeouts`. A pattern that is refused, and one that fails, are errors that
-/// begin with `build` and `runtime`.
+/// Runs a case; gives `matches`, `by_stage` and `timeouts`. A pattern that is refused, and one that fails, are errors
+/// that begin with `build` and `runtime`.
 pub(super) fn run(case: &Value, how: How) -> Result<Map<String, Value>, Cause> {
     let case: Case = part(case)?;
     let pattern = pattern(&case).map_err(|reason| format!("build: {reason}"))?;

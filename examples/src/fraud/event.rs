@@ -307,7 +307,10 @@ mod tests {
     use super::*;
 
     const LINES: [&str; 9] = [
-        r#"{"type":"transaction","id":1,"time":"2025-01-01T00:00:00.007Z","user":"ada","amount":12.5,"country":"DE","lat":50.8,"lon":6.1}"#,
+        concat!(
+            r#"{"type":"transaction","id":1,"time":"2025-01-01T00:00:00.007Z","user":"ada","#,
+            r#""amount":12.5,"country":"DE","lat":50.8,"lon":6.1}"#
+        ),
         r#"{"type":"login","id":2,"time":"2025-01-01T00:00:01Z","user":"ada","ok":false,"address":"::1"}"#,
         r#"{"type":"cart","id":3,"time":"2025-01-01T00:00:01Z","user":"ada","step":"filled"}"#,
         r#"{"type":"cart","id":4,"time":"2025-01-01T00:00:01Z","user":"ada","step":"purchased"}"#,

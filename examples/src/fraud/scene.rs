@@ -1,9 +1,10 @@
 //! Events made up by chance, scene by scene, and what the rules must find in them.
 //!
 //! A scene is eight hours with the same number of events. Every incident happens once in it, to somebody else each
-//! time, and what it must give is written down when it is planted. All other events are ordinary: no rule finds anything
-//! in them, whatever their order, nor in them and an incident together, because for more than an hour before an incident
-//! and after it there are no ordinary events of the same key. A scene depends on the seed and its number only.
+//! time, and what it must give is written down when it is planted. All other events are ordinary: no rule finds
+//! anything in them, whatever their order, nor in them and an incident together, because for more than an hour before
+//! an incident and after it there are no ordinary events of the same key. A scene depends on the seed and its number
+//! only.
 //!
 //! Why no rule finds anything in ordinary events: amounts are from 400 to 900, so none is over five times an average of
 //! ten; who pays and logs in does it at home; a cart is bought within 25 minutes, a server is up within 9; a client

@@ -142,7 +142,7 @@ fn patterns(records: Stream<Record>) {
         .one_or_more()
         .fold(|| 0, |sum: &mut i64, record: &Record| *sum = sum.wrapping_add(record.2))
         .followed_by_any("one", |record| record.2 > 1)
-        .when(|record, (sum,)| sum.is_some_and(|sum| *sum != record.2))
+        .when(|record, (sum,)| *sum != record.2)
         .followed_by_group(round)
         .times(1..=2)
         .followed_by("last", any)
@@ -152,16 +152,10 @@ fn patterns(records: Stream<Record>) {
     let (matches, timed_out) = keyed(records)
         .pattern(pattern)
         .with_timed_out(|_, (sum, one, rounds, _)| (sum.copied(), one.map(|one| one.2), rounds.len()));
-    told(timed_out.entries());
-    let select =
-        |_: &u8, (sum, one, rounds, last): (Option<&i64>, &Record, Vec<(&Record, &Record)>, &Record)| {
-            (
-                sum.copied(),
-                one.2,
-                rounds.iter().map(|(first, second)| (first.2, second.2)).collect::<Vec<_>>(),
-                last.2,
-            )
-        };
+    timed_out.entries().sink("timed-out", Blackhole::new());
+    let select = |_: &u8, (sum, one, rounds, last): (&i64, &Record, Vec<(&Record, &Record)>, &Record)| {
+        (*sum, one.2, rounds.iter().map(|(first, second)| (first.2, second.2)).collect::<Vec<_>>(), last.2)
+    };
     told(matches.select("patterns", select).entries());
 }
 

@@ -1,8 +1,8 @@
 //! What becomes of other runs and matches once a match is given: the after-match skip strategies.
 //!
-//! With a strategy that skips, a match waits while a run lives that began before it, because that run's match would come
-//! first and may skip this one. Invariant: matches are given in the order in which they began; of those that began with one
-//! record, those that were found first, and of these the one whose records came earliest.
+//! With a strategy that skips, a match waits while a run lives that began before it, because that run's match would
+//! come first and may skip this one. Invariant: matches are given in the order in which they began; of those that
+//! began with one record, those that were found first, and of these the one whose records came earliest.
 
 use std::cmp::Ordering;
 

@@ -5,8 +5,8 @@
 //! `free` moves on without deciding about the record. Invariant: an automaton is the same for every worker and after
 //! every restart of the same program, because runs are kept with the numbers of its states.
 //!
-//! The semantics follow the automaton of Apache Flink's CEP library, which goes back to SASE (Agrawal et al., "Efficient
-//! Pattern Matching over Event Streams", SIGMOD 2008).
+//! The semantics follow the automaton of Apache Flink's CEP library, which goes back to SASE (Agrawal et al.,
+//! "Efficient Pattern Matching over Event Streams", SIGMOD 2008).
 
 use crate::pattern::plan::Condition;
 use crate::pattern::run::Folded;

@@ -1,8 +1,8 @@
 //! The records that a key's runs have taken, each kept once, however many runs share it.
 //!
-//! What a run took is a chain of nodes, from the last record back to the first; runs that took the same records up to some
-//! point share the chain up to there. Invariant: a node lives as long as a run or a later node refers to it, and a record
-//! as long as a node does, so a key's buffer is empty when it has no run.
+//! What a run took is a chain of nodes, from the last record back to the first; runs that took the same records up to
+//! some point share the chain up to there. Invariant: a node lives as long as a run or a later node refers to it, and
+//! a record as long as a node does, so a key's buffer is empty when it has no run.
 
 use highwater_state::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,16 @@ impl<V> Numbered<V> {
             self.free.retain(|&number| (number as usize) < full);
             self.free.shrink_to_fit();
         }
+    }
+
+    /// Whether exactly the empty places are free.
+    fn is_sound(&self) -> bool {
+        let mut empty = vec![false; self.places.len()];
+        let free = self.free.iter().all(|&number| match empty.get_mut(number as usize) {
+            Some(seen) => !std::mem::replace(seen, true),
+            None => false,
+        });
+        free && self.places.iter().zip(empty).all(|(place, empty)| place.is_none() == empty)
     }
 
     fn get(&self, number: u32) -> Option<&V> {
@@ -230,6 +240,43 @@ impl<T> Buffer<T> {
     /// The chain from a node back to the first.
     pub(super) fn back_from(&self, node: NodeId) -> impl Iterator<Item = &Node> {
         std::iter::successors(self.node(node), |node| self.node(node.previous))
+    }
+
+    /// Whether what was read back holds together: every number means something, chains lead back in the order of the
+    /// records, and references are as many as counted, when runs refer to these nodes.
+    pub(super) fn is_sound(&self, stages: usize, of_runs: impl Iterator<Item = NodeId>) -> bool {
+        let mut nodes = vec![0u32; self.nodes.places.len()];
+        let mut records = vec![0u32; self.records.places.len()];
+        let mut refer = |to: NodeId| match nodes.get_mut(to as usize) {
+            Some(references) => {
+                *references += 1;
+                true
+            }
+            None => to == NO_NODE,
+        };
+        let mut sound = self.nodes.is_sound() && self.records.is_sound();
+        for node in self.nodes.places.iter().flatten() {
+            let is_before = |other: NodeId| match self.node(other) {
+                None => other == NO_NODE,
+                Some(other) => other.position < node.position,
+            };
+            sound &= usize::from(node.stage) < stages && refer(node.previous);
+            sound &= is_before(node.previous) && is_before(node.before_stage);
+            match records.get_mut(node.record as usize) {
+                Some(references) => *references += 1,
+                None => sound = false,
+            }
+        }
+        for node in of_runs {
+            sound &= (node == NO_NODE || self.node(node).is_some()) && refer(node);
+        }
+        let counted = |(place, count): (&Option<Node>, u32)| place.map_or(0, |node| node.references) == count;
+        let kept = |(place, count): (&Option<Kept<T>>, u32)| {
+            place.as_ref().map_or(0, |kept| kept.references) == count
+        };
+        sound
+            && self.nodes.places.iter().zip(nodes).all(counted)
+            && self.records.places.iter().zip(records).all(kept)
     }
 
     /// How many nodes there are.

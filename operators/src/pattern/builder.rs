@@ -201,8 +201,8 @@ impl<T: 'static, P, S> Pattern<T, P, S> {
         self
     }
 
-    /// A match that took nothing for the stage that is to be skipped to, or that begins with it, ends the job with an error;
-    /// without this nothing is skipped then.
+    /// A match that took nothing for the stage that is to be skipped to, or that begins with it, ends the job with an
+    /// error; without this nothing is skipped then.
     pub fn fail_on_miss(mut self) -> Self {
         self.plan.fail_on_miss = true;
         self
@@ -264,8 +264,8 @@ impl<T: 'static, P, S: Close<P>> Pattern<T, P, S> {
         self.then(Stage::not_next(name, Condition::new(test)))
     }
 
-    /// A stage that takes nothing: until the next stage takes a record, none satisfies `test`; as the last stage, none does
-    /// until the pattern's time is over, and the match is given then.
+    /// A stage that takes nothing: until the next stage takes a record, none satisfies `test`; as the last stage,
+    /// none does until the pattern's time is over, and the match is given then.
     pub fn not_followed_by(
         self,
         name: &str,
@@ -330,8 +330,8 @@ impl<T: 'static, P: Capture<T>, S> Pattern<T, P, S> {
         self.condition(|condition| condition.or(test))
     }
 
-    /// The record also satisfies a test that sees what the earlier stages have taken in the run. Inside a group these are the
-    /// stages of the group, in the round that the run is in.
+    /// The record also satisfies a test that sees what the earlier stages have taken in the run. Inside a group these
+    /// are the stages of the group, in the round that the run is in.
     pub fn when(self, test: impl for<'a> Fn(&'a T, P::Run<'a>) -> bool + Send + Sync + 'static) -> Self
     where
         S: Tested,
@@ -441,8 +441,8 @@ impl<T: 'static, P, S> Pattern<T, P, S> {
 }
 
 impl<T: 'static, P: Capture<T>, S: Repeating<T> + 'static> Pattern<T, P, S> {
-    /// Each record that the stage takes also satisfies a test that sees what the earlier stages have taken and what this one
-    /// has so far.
+    /// Each record that the stage takes also satisfies a test that sees what the earlier stages have taken and what
+    /// this one has so far.
     pub fn each(
         self,
         test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Own<'a>) -> bool + Send + Sync + 'static,
@@ -450,7 +450,8 @@ impl<T: 'static, P: Capture<T>, S: Repeating<T> + 'static> Pattern<T, P, S> {
         self.condition(|condition| condition.when(seeing_its_own::<T, P, S>(test))).sees_its_own()
     }
 
-    /// As [`until`](Pattern::until), with a test that sees what the earlier stages have taken and what this one has so far.
+    /// As [`until`](Pattern::until), with a test that sees what the earlier stages have taken and what this one has
+    /// so far.
     pub fn until_when(
         self,
         test: impl for<'a> Fn(&'a T, P::Run<'a>, S::Own<'a>) -> bool + Send + Sync + 'static,
@@ -473,8 +474,9 @@ fn seeing_its_own<T: 'static, P: Capture<T>, S: Repeating<T> + 'static>(
 }
 
 impl<T: 'static, P> Pattern<T, P, Many> {
-    /// Keeps what the stage's records are folded into instead of the records: `initial` before the first, changed by `add`
-    /// with each. A run keeps one value then, however many records it takes, and copies it where it becomes two runs.
+    /// Keeps what the stage's records are folded into instead of the records: `initial` before the first, changed by
+    /// `add` with each. A run keeps one value then, however many records it takes, and copies it where it becomes two
+    /// runs.
     ///
     /// Stands before [`each`](Pattern::each), [`until_when`](Pattern::until_when) and [`optional`](Pattern::optional).
     pub fn fold<A: Persist + Clone>(

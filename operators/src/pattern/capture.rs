@@ -13,8 +13,8 @@
 //! | [`Named`] | [`Taken`] | [`Sequence`] | [`Sequence`] |
 //!
 //! Several stages are a tuple, of twelve at most. None of these types has a value: they stand in the type of a
-//! [`Pattern`](crate::pattern::Pattern) alone. Invariant: a condition that asks for what the run has not taken yet does not
-//! hold.
+//! [`Pattern`](crate::pattern::Pattern) alone. Invariant: a condition that asks for what the run has not taken yet
+//! does not hold.
 
 use std::marker::PhantomData;
 
@@ -46,9 +46,9 @@ pub trait Capture<T: 'static>: Sized + 'static {
     /// What a run has taken for the stages from `at` on; `None` if that is not all that a match takes.
     #[doc(hidden)]
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<Self::Run<'a>>;
-    /// What a match has taken for the stages from `at` on.
+    /// What a match has taken for the stages from `at` on; `None` if it is none, because its row is damaged.
     #[doc(hidden)]
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Self::Match<'a>;
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<Self::Match<'a>>;
     /// What a run had taken for the stages from `at` on when its time was over.
     #[doc(hidden)]
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Self::Partial<'a>;
@@ -88,11 +88,6 @@ pub enum Nothing {}
 /// Stages that are known by their names alone, because they were put together at run time.
 pub enum Named {}
 
-/// Panics: a match has taken what its stages must take; an automaton that says otherwise is wrong.
-fn taken_by_the_match<R>(taken: Option<R>) -> R {
-    taken.expect("a match has a record for every stage that is not optional")
-}
-
 /// The first stage and group inside a group, and the stage after it.
 fn inside<T: 'static, D: Capture<T>>(at: Position) -> (Position, u16) {
     (Position { stage: at.stage, group: at.group + 1 }, at.stage + D::STAGES)
@@ -108,8 +103,8 @@ impl<T: 'static> Capture<T> for One {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<&'a T> {
         taken.one(at.stage)
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> &'a T {
-        taken_by_the_match(taken.one(at.stage))
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a T> {
+        taken.one(at.stage)
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a T> {
         taken.one(at.stage)
@@ -126,8 +121,8 @@ impl<T: 'static> Capture<T> for Maybe {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<Option<&'a T>> {
         Some(taken.one(at.stage))
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a T> {
-        taken.one(at.stage)
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<Option<&'a T>> {
+        Some(taken.one(at.stage))
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a T> {
         taken.one(at.stage)
@@ -144,8 +139,8 @@ impl<T: 'static> Capture<T> for Many {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<Repeated<'a, T>> {
         Some(taken.many(at.stage))
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> &'a [&'a T] {
-        taken.many(at.stage)
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a [&'a T]> {
+        Some(taken.many(at.stage))
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> &'a [&'a T] {
         taken.many(at.stage)
@@ -162,8 +157,8 @@ impl<T: 'static, A: Persist> Capture<T> for Fold<A> {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<&'a A> {
         taken.folded(at.stage)
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> &'a A {
-        taken_by_the_match(taken.folded(at.stage))
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a A> {
+        taken.folded(at.stage)
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a A> {
         taken.folded(at.stage)
@@ -180,8 +175,8 @@ impl<T: 'static, A: Persist> Capture<T> for MaybeFold<A> {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<Option<&'a A>> {
         Some(taken.folded(at.stage))
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a A> {
-        taken.folded(at.stage)
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<Option<&'a A>> {
+        Some(taken.folded(at.stage))
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Option<&'a A> {
         taken.folded(at.stage)
@@ -198,7 +193,7 @@ impl<T: 'static, D: Capture<T>> Capture<T> for Unordered<D> {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<D::Run<'a>> {
         D::run(at, taken)
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> D::Match<'a> {
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<D::Match<'a>> {
         D::matched(at, taken.part(at.stage, at.stage + D::STAGES))
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Option<D::Partial<'a>> {
@@ -217,7 +212,7 @@ impl<T: 'static, D: Capture<T>> Capture<T> for Group<D> {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<D::Run<'a>> {
         D::run(inside::<T, D>(at).0, taken)
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> D::Match<'a> {
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<D::Match<'a>> {
         let (first, until) = inside::<T, D>(at);
         D::matched(first, taken.part(first.stage, until))
     }
@@ -238,9 +233,12 @@ impl<T: 'static, D: Capture<T>> Capture<T> for MaybeGroup<D> {
         let (first, until) = inside::<T, D>(at);
         Some(if taken.has_any(first.stage, until) { D::run(first, taken) } else { None })
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<D::Match<'a>> {
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<Option<D::Match<'a>>> {
         let (first, until) = inside::<T, D>(at);
-        taken.has_any(first.stage, until).then(|| D::matched(first, taken.part(first.stage, until)))
+        if !taken.has_any(first.stage, until) {
+            return Some(None);
+        }
+        D::matched(first, taken.part(first.stage, until)).map(Some)
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Option<D::Partial<'a>> {
         <Group<D> as Capture<T>>::partial(at, taken)
@@ -257,7 +255,7 @@ impl<T: 'static, D: Capture<T>> Capture<T> for Rounds<D> {
     fn run<'a>(at: Position, taken: Taken<'a, T>) -> Option<RoundsSoFar<'a, T, D>> {
         Some(RoundsSoFar { at, taken, marker: PhantomData })
     }
-    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Vec<D::Match<'a>> {
+    fn matched<'a>(at: Position, taken: Sequence<'a, T>) -> Option<Vec<D::Match<'a>>> {
         taken.rounds(at.group).map(|round| D::matched(inside::<T, D>(at).0, round)).collect()
     }
     fn partial<'a>(at: Position, taken: Sequence<'a, T>) -> Vec<D::Partial<'a>> {
@@ -275,8 +273,8 @@ impl<T: 'static> Capture<T> for Named {
     fn run<'a>(_: Position, taken: Taken<'a, T>) -> Option<Taken<'a, T>> {
         Some(taken)
     }
-    fn matched<'a>(_: Position, taken: Sequence<'a, T>) -> Sequence<'a, T> {
-        taken
+    fn matched<'a>(_: Position, taken: Sequence<'a, T>) -> Option<Sequence<'a, T>> {
+        Some(taken)
     }
     fn partial<'a>(_: Position, taken: Sequence<'a, T>) -> Sequence<'a, T> {
         taken
@@ -396,13 +394,13 @@ macro_rules! tuples {
                 },)*))
             }
             #[allow(unused_assignments, unused_mut, unused_variables, clippy::unused_unit)]
-            fn matched<'a>(mut at: Position, taken: Sequence<'a, T>) -> Self::Match<'a> {
-                ($({
+            fn matched<'a>(mut at: Position, taken: Sequence<'a, T>) -> Option<Self::Match<'a>> {
+                Some(($({
                     let own = at;
                     at.stage += $name::STAGES;
                     at.group += $name::GROUPS;
-                    $name::matched(own, taken)
-                },)*)
+                    $name::matched(own, taken)?
+                },)*))
             }
             #[allow(unused_assignments, unused_mut, unused_variables, clippy::unused_unit)]
             fn partial<'a>(mut at: Position, taken: Sequence<'a, T>) -> Self::Partial<'a> {

@@ -111,8 +111,8 @@ fn may_take_nothing<T>(stage: &Stage<T>) -> bool {
     inside || stage.quantifier.may_be_left_out()
 }
 
-/// Checks what stands in the way of telling by types what stages took, and what would have no effect; `repeats` inside a
-/// group that does.
+/// Checks what stands in the way of telling by types what stages took, and what would have no effect; `repeats`
+/// inside a group that does.
 fn told_apart<T>(stages: &[Stage<T>], repeats: bool) -> Result<(), String> {
     let mut after: Option<&Stage<T>> = None;
     for stage in stages {
@@ -121,8 +121,8 @@ fn told_apart<T>(stages: &[Stage<T>], repeats: bool) -> Result<(), String> {
             let repeats = repeats || stage.quantifier.max != Some(1);
             if repeats && inner.first().is_some_and(may_take_nothing) {
                 return Err(format!(
-                    "{of}: in a group that repeats the first stage cannot be optional: where a round begins could not be \
-                     told"
+                    "{of}: in a group that repeats the first stage cannot be optional: where a round begins could \
+                     not be told"
                 ));
             }
             if let Some(last) =

@@ -2,12 +2,12 @@
 //!
 //! Rules that are easy to get wrong, and where they stand:
 //!
-//! - the gap before a repetition's first record is the stage's own contiguity, the gaps between repetitions the inner one
-//!   ([`Compiler::repeated`]);
+//! - the gap before a repetition's first record is the stage's own contiguity, the gaps between repetitions the inner
+//!   one ([`Compiler::repeated`]);
 //! - a stage that may be left out passes over a record in a state of its own, without the way around the stage, because
 //!   what goes around it passes over the same record in the following stage ([`Compiler::place`]);
-//! - `not_followed_by` forbids records where the following stage waits, in the loop directly before it, and behind optional
-//!   stages that took nothing; once one of these takes a record it is lifted ([`Compiler::lifted`]);
+//! - `not_followed_by` forbids records where the following stage waits, in the loop directly before it, and behind
+//!   optional stages that took nothing; once one of these takes a record it is lifted ([`Compiler::lifted`]);
 //! - a greedy stage forbids its own records to the state that follows ([`Compiler::restrict`]);
 //! - `until` restricts what a loop takes and passes over, not the gap before it nor what follows.
 
@@ -40,8 +40,8 @@ pub(super) fn compile<T>(numbered: Numbered<T>, timed: bool) -> Result<Automaton
     Ok(Automaton { states, start, tests, stages, groups, matches_in_time })
 }
 
-/// Whether a run that stands in a state is a match when its time is over: there, or where free edges lead if no record has come
-/// since.
+/// Whether a run that stands in a state is a match when its time is over: there, or where free edges lead if no
+/// record has come since.
 fn leads_to_a_match_in_time(states: &[State], state: usize) -> bool {
     let mut reached = vec![state];
     let mut next = 0;

@@ -1,7 +1,7 @@
 //! Accumulators that a run keeps in the place of the records that a stage took.
 //!
-//! An accumulator belongs to one run; where a run becomes two it is copied. Invariant: an accumulator that was read back
-//! is decoded before the run goes on, so nobody else ever sees the bytes.
+//! An accumulator belongs to one run; where a run becomes two it is copied. Invariant: an accumulator that was read
+//! back is decoded before the run goes on, so nobody else ever sees the bytes.
 
 use std::any::Any;
 use std::marker::PhantomData;

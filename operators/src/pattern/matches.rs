@@ -17,16 +17,17 @@ use crate::pattern::step::Machine;
 use crate::stream::{Stream, Wire, add_node, here, set_operator};
 
 impl<K, T: Data, C> KeyedStream<K, T, C> {
-    /// Searches the records of each key for a pattern, in the order of their event times; records of one time stay in the
-    /// order in which they came, unless the pattern orders them.
+    /// Searches the records of each key for a pattern, in the order of their event times; records of one time stay in
+    /// the order in which they came, unless the pattern orders them.
     ///
-    /// A record is looked at when the watermark has passed its time, so results do not depend on the order of arrival. One
-    /// that comes behind the watermark is late and is not looked at.
+    /// A record is looked at when the watermark has passed its time, so results do not depend on the order of
+    /// arrival. One that comes behind the watermark is late and is not looked at.
     ///
-    /// Live runs, the records that they took and the records that wait for the watermark survive a restart under the name
-    /// that [`select`](MatchStream::select) gives; a pattern with other stages under the same name is refused at the start.
-    /// Memory: per key its live runs, some 100 bytes each, and every record once that one of them took; in the shared table
-    /// budget, on disk beyond it. A key without live runs keeps nothing, and the watermark drops runs whose time is over.
+    /// Live runs, the records that they took and the records that wait for the watermark survive a restart under the
+    /// name that [`select`](MatchStream::select) gives; a pattern with other stages under the same name is refused at
+    /// the start. Memory: per key its live runs, some 100 bytes each, and every record once that one of them took; in
+    /// the shared table budget, on disk beyond it. A key without live runs keeps nothing, and the watermark drops
+    /// runs whose time is over.
     ///
     /// ```
     /// use std::time::Duration;
@@ -76,8 +77,8 @@ pub struct MatchStream<K, T: 'static, P: Capture<T>, O = ()> {
 }
 
 impl<K: Key, T: Data, P: Capture<T>> MatchStream<K, T, P> {
-    /// What `f` makes of every run that ran out of time before it was a match: of a key, and of what the stages had taken.
-    /// It has the time at which the run's time was over.
+    /// What `f` makes of every run that ran out of time before it was a match: of a key, and of what the stages had
+    /// taken. It has the time at which the run's time was over.
     pub fn with_timed_out<Q: Data>(
         self,
         f: impl for<'a> Fn(&'a K, P::Partial<'a>) -> Q + Send + Sync + 'static,

@@ -11,7 +11,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, StateError, Timestamp};
 
 use crate::batch::KeyedBatch;
 use crate::data::Data;
@@ -111,9 +111,14 @@ where
             select: self.select.as_ref(),
             timed_out: self.timed_out.as_deref(),
             out,
+            damaged: false,
             marker: PhantomData,
         };
         let dropped = change(&self.machine, runs, &mut self.scratch, &mut emit)?;
+        if emit.damaged {
+            let reason = "a run matches without a record that it must have: the row is damaged".to_owned();
+            return Err(StateError::Row { name: self.name.clone(), reason }.into());
+        }
         if dropped > 0 {
             self.counters.runs_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
         }
@@ -151,6 +156,8 @@ struct Emit<'a, K, T: 'static, P: Capture<T>, M, O, F> {
     select: &'a F,
     timed_out: Option<&'a TimedOut<K, T, P, O>>,
     out: &'a mut Out<K, M, O>,
+    /// A match lacks a record that a stage must have taken.
+    damaged: bool,
     marker: PhantomData<fn() -> P>,
 }
 
@@ -166,8 +173,11 @@ where
         match outcome {
             Outcome::Matched => {
                 let taken = Listed::new(self.automaton, buffer, run);
-                let result = (self.select)(self.key, P::matched(Position::default(), taken.all()));
-                self.out.0.push_keyed(self.key.clone(), self.hash, result, at);
+                let Some(taken) = P::matched(Position::default(), taken.all()) else {
+                    self.damaged = true;
+                    return;
+                };
+                self.out.0.push_keyed(self.key.clone(), self.hash, (self.select)(self.key, taken), at);
             }
             Outcome::TimedOut => {
                 let Some(timed_out) = self.timed_out else { return };

@@ -1,8 +1,8 @@
 //! What a pattern says, before it is made into an automaton: its stages in order, without the types of what they take.
 //!
 //! [`Pattern`](crate::pattern::Pattern) writes a plan down with types; a program that learns its patterns at run time
-//! writes [`Stage`]s itself and hands them to [`Pattern::from_stages`](crate::pattern::Pattern::from_stages). Nothing is
-//! judged here; `check` says which plans make sense.
+//! writes [`Stage`]s itself and hands them to [`Pattern::from_stages`](crate::pattern::Pattern::from_stages). Nothing
+//! is judged here; `check` says which plans make sense.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +108,8 @@ impl<T> Condition<T> {
         self
     }
 
-    /// The record also satisfies a test that sees what the run has taken before it. It is asked once per record and run.
+    /// The record also satisfies a test that sees what the run has taken before it. It is asked once per record and
+    /// run.
     pub fn when(mut self, test: impl Fn(&T, Taken<'_, T>) -> bool + Send + Sync + 'static) -> Self {
         self.all_of.push(Arc::new(test));
         self

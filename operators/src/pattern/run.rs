@@ -119,6 +119,9 @@ pub(super) struct Runs<T> {
     pub(super) deadline: Timestamp,
     /// For when a timer is set: not after the deadline.
     pub(super) timer: Timestamp,
+    /// It was made by this process, or has been found to hold together since it was read.
+    #[serde(skip)]
+    pub(super) checked: bool,
 }
 
 impl<T> Default for Runs<T> {
@@ -130,6 +133,7 @@ impl<T> Default for Runs<T> {
             next: 0,
             deadline: Timestamp::MAX,
             timer: Timestamp::MAX,
+            checked: true,
         }
     }
 }

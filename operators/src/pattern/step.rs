@@ -1,16 +1,16 @@
 //! How the runs of one key go on: with a record, and with time alone.
 //!
-//! Each run is compared with the record by itself; one that may go on in several ways becomes several, and one that cannot
-//! go on ends. Every record may also begin a run. Invariants: time has been advanced to a record's time before the record
-//! is looked at, so that a window is open at its right end; runs are kept in the order in which they began; a key without
-//! runs and withheld matches keeps nothing.
+//! Each run is compared with the record by itself; one that may go on in several ways becomes several, and one that
+//! cannot go on ends. Every record may also begin a run. Invariants: time has been advanced to a record's time before
+//! the record is looked at, so that a window is open at its right end; runs are kept in the order in which they
+//! began; a key without runs and withheld matches keeps nothing.
 //!
 //! Cost: a record costs in proportion to the live runs of its key, and nothing for other keys.
 
 use std::sync::Arc;
 
-use highwater_state::Timestamp;
 use highwater_state::time::duration_millis;
+use highwater_state::{StateError, Timestamp};
 
 use crate::error::Cause;
 use crate::limits::PATTERN_TAKEN;
@@ -91,8 +91,8 @@ impl<T> Machine<T> {
         Ok((Machine { automaton, folds, within_millis, skip, runs_per_key, has_steps }, text))
     }
 
-    /// Advances time to that of the record, and then looks at the record. Says how many runs were dropped because the key
-    /// has too many.
+    /// Advances time to that of the record, and then looks at the record. Says how many runs were dropped because the
+    /// key has too many.
     ///
     /// # Errors
     /// If a match does not have what is to be skipped to.
@@ -125,8 +125,8 @@ impl<T> Machine<T> {
         Ok(dropped)
     }
 
-    /// Ends the runs whose time is over by `to`, one time after the other. What is told has the time at which a run's time
-    /// was over, but not before `since`: the watermark may have passed what is earlier.
+    /// Ends the runs whose time is over by `to`, one time after the other. What is told has the time at which a run's
+    /// time was over, but not before `since`: the watermark may have passed what is earlier.
     ///
     /// # Errors
     /// If a match does not have what is to be skipped to.
@@ -167,11 +167,24 @@ impl<T> Machine<T> {
         Ok(())
     }
 
-    /// Decodes the accumulators of runs that have been read back.
+    /// Looks at what has been read back, once: whether it holds together, and decodes the accumulators.
     ///
     /// # Errors
-    /// If they cannot be decoded.
+    /// If it does not, or if they cannot be decoded.
     pub(super) fn revive(&self, name: &str, runs: &mut Runs<T>) -> highwater_state::error::Result<()> {
+        if runs.checked {
+            return Ok(());
+        }
+        let of_runs = runs.runs.iter().chain(runs.withheld.iter().map(|withheld| &withheld.run));
+        let nodes = of_runs.clone().map(|run| run.node);
+        let sound = runs.buffer.is_sound(self.automaton.stages.len(), nodes)
+            && of_runs.clone().all(|run| self.is_sound(run))
+            && runs.runs.is_sorted_by_key(|run| run.began)
+            && runs.withheld.iter().is_sorted_by_key(|withheld| withheld.run.began);
+        if !sound {
+            let reason = "the runs of a key do not hold together: the row is damaged".to_owned();
+            return Err(StateError::Row { name: name.to_owned(), reason });
+        }
         let withheld = runs.withheld.iter_mut().map(|withheld| &mut withheld.run);
         for run in runs.runs.iter_mut().chain(withheld) {
             for (folded, fold) in run.folds.iter_mut().zip(&self.folds) {
@@ -180,7 +193,13 @@ impl<T> Machine<T> {
                 }
             }
         }
+        runs.checked = true;
         Ok(())
+    }
+
+    /// Whether a run that was read back stands in a state in which it can be.
+    fn is_sound(&self, run: &Run) -> bool {
+        self.automaton.states.get(usize::from(run.state)).is_some() && run.folds.len() == self.folds.len()
     }
 
     /// When the run's time ends; [`Timestamp::MAX`] for never.

@@ -299,7 +299,8 @@ impl<'a, T> Sequence<'a, T> {
         })
     }
 
-    /// Whether anything was taken for the stages from `first` to before `until`; what was folded counts for the whole run.
+    /// Whether anything was taken for the stages from `first` to before `until`; what was folded counts for the whole
+    /// run.
     pub(super) fn has_any(&self, first: StageId, until: StageId) -> bool {
         !self.part(first, until).marks.is_empty() || has_folded(self.automaton, self.folds, first, until)
     }

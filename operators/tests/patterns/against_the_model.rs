@@ -21,7 +21,8 @@ enum Seen {
 /// Records in the order of their arrival, at most `LATENESS` behind one that came before.
 fn records(keys: u8) -> impl Strategy<Value = Vec<Rec>> {
     let letters = prop_oneof![
-        4 => Just(1u8), 4 => Just(2), 3 => Just(4), 2 => Just(8), 1 => Just(3), 1 => Just(9), 1 => Just(10), 1 => Just(12)
+        4 => Just(1u8), 4 => Just(2), 3 => Just(4), 2 => Just(8),
+        1 => Just(3), 1 => Just(9), 1 => Just(10), 1 => Just(12)
     ];
     let record = (letters, 0..=2i64, 0..4u8, 0..keys, 0..=LATENESS);
     prop::collection::vec(record, 1..=4 + 2 * usize::from(keys)).prop_map(|records| {

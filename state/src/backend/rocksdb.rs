@@ -44,7 +44,8 @@ const OPEN_FILES_MAX: i32 = 1000;
 const BLOOM_BITS: f64 = 10.0;
 /// The size of a part of an index or a filter: that of a block of rows, so that one has the worth of the other.
 const INDEX_BLOCK_BYTES: usize = 4096;
-/// A file in which of so many rows in a row so many are deletions is compacted at once, even if nothing more is written.
+/// A file in which of so many rows in a row so many are deletions is compacted at once, even if nothing more is
+/// written.
 const DELETES_WINDOW: usize = 10_000;
 const DELETES_MAX: usize = 5_000;
 /// Write buffers a family has at most: one that is written to and one on its way to a file.
@@ -295,8 +296,8 @@ fn family_options(family: Family, memory: &MemoryBudget, cache: &Cache) -> Optio
     blocks.set_block_cache(cache);
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    // In parts of a block each: the index and the filter of a whole file may be larger than the cache, and would be read
-    // anew for every row then.
+    // In parts of a block each: the index and the filter of a whole file may be larger than the cache, and would be
+    // read anew for every row then.
     blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
     blocks.set_partition_filters(true);
     blocks.set_metadata_block_size(INDEX_BLOCK_BYTES);
