@@ -181,7 +181,8 @@ fn a_program_without_a_mistake_compiles() {
 #[test]
 fn places_in_the_library_are_left_out_and_those_in_the_program_stay() {
     let said = "error: no\n  --> a.rs:12:10\n  --> /somewhere/operators/src/window.rs:52:4\n  \
-                ::: state/src/id.rs:3:1\n\nerror: aborting due to 1 previous error\n\nFor more information about this error\n";
+                ::: state/src/id.rs:3:1\n\nerror: aborting due to 1 previous error\n\n\
+                For more information about this error\n";
     assert_eq!(
         settled(said),
         "error: no\n  --> a.rs:12:10\n  --> operators/src/window.rs\n  ::: state/src/id.rs\n"

@@ -87,7 +87,7 @@ fn summed(stream: Keyed) -> Stream<String> {
         .one_or_more()
         .fold(|| 0, |sum: &mut i64, rec: &Rec| *sum += rec.value)
         .followed_by("last", |rec| rec.value > 7)
-        .when(|rec, (first, sum)| sum.is_some_and(|sum| sum + first.value < rec.value))
+        .when(|rec, (first, sum)| sum + first.value < rec.value)
         .within(Duration::from_millis(900));
     let (matches, timed_out) = stream
         .pattern(pattern)
