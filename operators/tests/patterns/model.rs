@@ -237,9 +237,7 @@ impl Giving<'_> {
             by_beginning.entry(found.taken[0].1).or_default().push(found);
         }
         for (_, mut same) in by_beginning {
-            same.sort_by_key(|found| {
-                (found.when != when).then_some((0, Vec::new())).unwrap_or((1, order(found).1))
-            });
+            same.sort_by_key(|found| if found.when != when { (0, Vec::new()) } else { (1, order(found).1) });
             self.queue.extend(same);
         }
         while let Some(first) = self.queue.first().cloned() {
