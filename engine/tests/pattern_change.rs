@@ -61,7 +61,7 @@ fn a_pattern_with_other_stages_does_not_go_on_with_the_runs_of_the_one_before() 
     run(looking(two()), directory.path(), SORTED).expect("runs");
     for (what, changed) in changed {
         let text = run(changed(), directory.path(), 0).expect_err(what).to_string();
-        for part in ["`found`", "patterns.rs:", "zero followed_by never"] {
+        for part in ["`found`", "pattern_change.rs:", "zero followed_by never"] {
             assert!(text.contains(part), "{what}: {part}: {text}");
         }
     }

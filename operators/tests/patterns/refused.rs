@@ -183,6 +183,25 @@ fn a_fold_in_rounds() {
 }
 
 #[test]
+fn what_is_said_of_a_group_and_holds_for_the_whole_alone() {
+    let group = || begin('b').next("c", is('c'));
+    let verbs = [
+        ("within", group().within(millis(5))),
+        ("after_match", group().after_match(AfterMatch::SkipToNext)),
+        ("fail_on_miss", group().fail_on_miss()),
+        ("unbounded", group().unbounded()),
+        ("runs_per_key", group().runs_per_key(5)),
+        ("order_ties_by", group().order_ties_by(|a, b| a.number.cmp(&b.number))),
+    ];
+    for (verb, group) in verbs {
+        says(begin('a').followed_by_group(group), &["stage `b`", &format!("`{verb}`"), "a whole pattern"]);
+    }
+    says(Pattern::begin_group(group().within(millis(5))), &["stage `b`", "`within`"]);
+    let hidden = begin('x').next_group(group().within(millis(5)));
+    says(begin('a').next_group(hidden), &["stage `b`", "`within`"]);
+}
+
+#[test]
 fn too_many_groups() {
     let groups = (0..33).map(|number| Stage::group(Contiguity::Next, vec![take(&format!("s{number}"))]));
     says(of(groups), &["33 groups", "32 are the most"]);
