@@ -37,8 +37,10 @@ impl Ledger {
 }
 
 impl Publish for Ledger {
-    fn recover(&self, _: Epoch, _: &[Vec<u8>]) -> Result<(), Cause> {
-        Ok(())
+    /// What was staged for an epoch that never was is dropped: its records come again, perhaps at another worker.
+    fn recover(&self, epoch: Epoch, receipts: &[Vec<u8>]) -> Result<(), Cause> {
+        self.0.lock().expect("no panic").staged.retain(|&(sink, at, _), _| sink != self.1 || at <= epoch);
+        self.publish(epoch, receipts)
     }
 
     fn publish(&self, epoch: Epoch, _: &[Vec<u8>]) -> Result<(), Cause> {
