@@ -240,14 +240,13 @@ fn times<T>(plan: &Plan<T>) -> Result<(), String> {
         return Err(format!("{}: not_followed_by at the end needs `within`: until when?", named(stage)));
     }
     if let Some(within) = plan.within {
-        for stage in &plan.stages {
-            if stage.within_previous.is_some_and(|step| step > within) {
-                return Err(format!("{}: is given more time than the whole pattern", named(stage)));
-            }
+        let has_more = |stage: &Stage<T>| stage.within_previous.is_some_and(|step| step > within);
+        if let Some(stage) = first_that(&plan.stages, &has_more) {
+            return Err(format!("{}: is given more time than the whole pattern", named(stage)));
         }
         return Ok(());
     }
-    match endless(&plan.stages) {
+    match first_that(&plan.stages, &|stage| stage.quantifier.max.is_none()) {
         Some(stage) if !plan.unbounded => Err(format!(
             "{}: repeats without a limit, and the pattern has no `within`: a run could take records for ever; add \
              `within(..)`, or `unbounded()` if that is meant",
@@ -257,11 +256,11 @@ fn times<T>(plan: &Plan<T>) -> Result<(), String> {
     }
 }
 
-/// The first stage that repeats without a limit.
-fn endless<T>(stages: &[Stage<T>]) -> Option<&Stage<T>> {
+/// The first of the stages, and of those in their groups, that is so.
+fn first_that<'a, T>(stages: &'a [Stage<T>], is_so: &impl Fn(&Stage<T>) -> bool) -> Option<&'a Stage<T>> {
     stages.iter().find_map(|stage| match &stage.kind {
-        _ if stage.quantifier.max.is_none() => Some(stage),
-        Kind::Group(inner) => endless(inner),
+        _ if is_so(stage) => Some(stage),
+        Kind::Group(inner) => first_that(inner, is_so),
         _ => None,
     })
 }
