@@ -193,7 +193,7 @@ fn a_job_that_is_stopped_amid_runs_goes_on_with_any_number_of_workers() {
     let (expected, ledger) = (meaning(), Ledger::default());
     let state = tempfile::tempdir().expect("a directory");
     for (part, workers) in [1, 2, 4, 1].into_iter().enumerate() {
-        let running = job(&ledger, &never(), workers, state.path()).rate(30_000).start().expect("starts");
+        let running = job(&ledger, &never(), workers, state.path()).rate(8_000).start().expect("starts");
         wait_until("nothing is published", || ledger.all().len() > expected.len() * (part + 1) / 6);
         running.stop();
         assert!(!running.wait().expect("stops").finished);
