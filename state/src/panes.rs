@@ -123,7 +123,9 @@ impl<K: Key, V: Persist> Panes<K, V> {
     /// Takes up to `most` rows out of the pane at `time`, into `rows`; says whether there are more.
     pub fn take(&mut self, time: Timestamp, most: usize, rows: &mut Vec<(K, V)>) -> Result<bool> {
         // Nothing at or before `time` may be on disk alone: what is taken would be found there again.
-        self.load(time, OnDisk::first_of)?;
+        if self.table.on_disk.first().is_some_and(|first| first <= time) {
+            self.load(time, OnDisk::first_of)?;
+        }
         let Some(slots) = self.panes.get_mut(&time) else { return Ok(false) };
         let from = slots.len().saturating_sub(most);
         for slot in slots.drain(from..).rev().filter(|&slot| slot != NO_SLOT) {
@@ -357,7 +359,9 @@ impl Pins {
 pub(crate) struct OnDisk {
     groups: Range<usize>,
     first: Box<[Option<Timestamp>]>,
-    /// The same of the rows after the pane that was read last, so that those before it, which stay, are not
+    /// The earliest of them, because it is asked for at every pane, and changes seldom.
+    earliest: Option<Timestamp>,
+    /// The bounds of the rows after the pane that was read last, so that those before it, which stay, are not
     /// loaded with every pane that is read.
     later: Box<[Option<Timestamp>]>,
     /// That pane; `None` until one is read.
@@ -369,12 +373,12 @@ impl OnDisk {
     pub(crate) fn new(groups: Range<u16>) -> Self {
         let none = || vec![None; usize::from(KEY_GROUPS)].into();
         let groups = usize::from(groups.start)..usize::from(groups.end);
-        OnDisk { groups, first: none(), later: none(), read: None }
+        OnDisk { groups, first: none(), earliest: None, later: none(), read: None }
     }
 
     /// The earliest bound.
     pub(crate) fn first(&self) -> Option<Timestamp> {
-        self.first[self.groups.clone()].iter().flatten().min().copied()
+        self.earliest
     }
 
     fn first_of(&self, group: KeyGroup) -> Option<Timestamp> {
@@ -410,6 +414,7 @@ impl OnDisk {
         let lower =
             |bound: &mut Option<Timestamp>| *bound = Some(bound.map_or(time, |bound| bound.min(time)));
         lower(&mut self.first[usize::from(group.number())]);
+        lower(&mut self.earliest);
         if self.read.is_some_and(|read| time > read) {
             lower(&mut self.later[usize::from(group.number())]);
         }
@@ -418,10 +423,14 @@ impl OnDisk {
     /// Notes that the rows from `from` up to `next` are in memory; without `next` there are no more.
     fn loaded(&mut self, group: KeyGroup, from: Timestamp, next: Option<Timestamp>) {
         let group = usize::from(group.number());
+        let before = self.first[group];
         for bound in [&mut self.first[group], &mut self.later[group]] {
             if bound.is_some_and(|bound| bound >= from) {
                 *bound = next.max(*bound).filter(|_| next.is_some());
             }
+        }
+        if before == self.earliest {
+            self.earliest = self.first[self.groups.clone()].iter().flatten().min().copied();
         }
     }
 }

@@ -54,7 +54,7 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
 }
 
 /// Says which of two records of one key and time comes first.
-type Ties<T> = Arc<dyn Fn(&T, &T) -> Ordering + Send + Sync>;
+pub(crate) type Ties<T> = Arc<dyn Fn(&T, &T) -> Ordering + Send + Sync>;
 
 /// Makes a node one that sorts; its outputs are the records in order, and the late ones.
 pub(crate) fn set_sorted<K: Key, T: Persist>(wire: &Wire, ties: Option<Ties<T>>) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use highwater_state::Persist;
 
+use crate::keyed::sorted::Ties;
 use crate::limits::PATTERN_RUNS;
 use crate::pattern::capture::{
     Capture, Close, Fold, Group, Many, Maybe, MaybeFold, MaybeGroup, Named, Nothing, One, Repeating, Rounds,
@@ -42,8 +43,6 @@ pub struct Pattern<T, P, S> {
     pub(super) ties: Option<Ties<T>>,
     marker: PhantomData<fn() -> (P, S)>,
 }
-
-pub(super) type Ties<T> = Arc<dyn Fn(&T, &T) -> Ordering + Send + Sync>;
 
 /// How often: `3`, `2..=4` or `2..`.
 pub struct Times {

@@ -12,7 +12,7 @@ use crate::operator::Fault;
 use crate::pattern::builder::Pattern;
 use crate::pattern::capture::{Capture, Close};
 use crate::pattern::check::check;
-use crate::pattern::operator::{Matching, Out};
+use crate::pattern::operator::{Matching, Out, TimedOut};
 use crate::pattern::step::Machine;
 use crate::stream::{Stream, Wire, add_node, here, set_operator};
 
@@ -64,8 +64,6 @@ impl<K, T: Data, C> KeyedStream<K, T, C> {
         MatchStream { sorted, wire, pattern: pattern.with_types(), timed_out: None }
     }
 }
-
-type TimedOut<K, T, P, O> = dyn for<'a> Fn(&'a K, <P as Capture<T>>::Partial<'a>) -> O + Send + Sync;
 
 /// The matches of a pattern; [`select`](MatchStream::select) makes a stream of them.
 #[must_use = "a pattern does nothing until its matches are selected"]

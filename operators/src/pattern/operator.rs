@@ -29,7 +29,8 @@ use crate::pattern::taken::Listed;
 pub(super) type Out<K, M, O> = (Outbox<KeyedBatch<K, M>>, Outbox<KeyedBatch<K, O>>);
 
 /// What is made of runs that ran out of time, where anybody wants to know.
-type TimedOut<K, T, P, O> = dyn for<'a> Fn(&'a K, <P as Capture<T>>::Partial<'a>) -> O + Send + Sync;
+pub(super) type TimedOut<K, T, P, O> =
+    dyn for<'a> Fn(&'a K, <P as Capture<T>>::Partial<'a>) -> O + Send + Sync;
 
 pub(super) struct Matching<K, T: 'static, P: Capture<T>, M, O, F> {
     machine: Arc<Machine<T>>,

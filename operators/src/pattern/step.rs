@@ -68,6 +68,16 @@ struct Way {
     completes: bool,
 }
 
+/// A way in which a record is taken.
+struct Taking<'a> {
+    stage: StageId,
+    way: &'a Way,
+    /// The accumulators of the run that goes this way.
+    folds: Vec<Option<Folded>>,
+    /// Nothing but what completes goes on.
+    fails: bool,
+}
+
 /// A record with its time and its number among those of its key.
 struct At {
     time: Timestamp,
@@ -237,10 +247,14 @@ impl<T> Machine<T> {
             return;
         }
         let ways = std::mem::take(&mut scratch.ways);
-        for way in &ways {
+        for (number, way) in ways.iter().enumerate() {
             match way.take {
                 Some(stage) if !fails || way.completes => {
-                    self.take(runs, Some(&run), (stage, way), incoming, at, (fails, &mut scratch.found));
+                    // Only what goes on in several ways needs accumulators of its own.
+                    let is_last = number + 1 == ways.len();
+                    let folds = if is_last { std::mem::take(&mut run.folds) } else { run.folds.clone() };
+                    let taking = Taking { stage, way, folds, fails };
+                    self.take(runs, Some(&run), taking, incoming, at, &mut scratch.found);
                 }
                 None if way.completes => {
                     runs.buffer.retain(run.node);
@@ -263,7 +277,8 @@ impl<T> Machine<T> {
         let ways = std::mem::take(&mut scratch.ways);
         for way in &ways {
             if let Some(stage) = way.take {
-                self.take(runs, None, (stage, way), incoming, at, (fails, &mut scratch.found));
+                let taking = Taking { stage, way, folds: self.automaton.no_folds(), fails };
+                self.take(runs, None, taking, incoming, at, &mut scratch.found);
             }
         }
         scratch.ways = ways;
@@ -274,13 +289,12 @@ impl<T> Machine<T> {
         &self,
         runs: &mut Runs<T>,
         run: Option<&Run>,
-        (stage, way): (StageId, &Way),
+        Taking { stage, way, mut folds, fails }: Taking<'_>,
         incoming: &mut Incoming<T>,
         at: &At,
-        (fails, found): (bool, &mut Vec<Run>),
+        found: &mut Vec<Run>,
     ) {
         let previous = run.map_or(NO_NODE, |run| run.node);
-        let mut folds = run.map_or_else(|| self.automaton.no_folds(), |run| run.folds.clone());
         let node = match self.automaton.stages[usize::from(stage)].fold {
             Some(number) => {
                 let number = usize::from(number);
