@@ -13,8 +13,8 @@ use highwater_operators::error::TopologyError;
 use highwater_operators::graph::Graph;
 use highwater_operators::topology::Topology;
 use highwater_state::Backend;
-use highwater_state::backend::memory::MemoryBackend;
 use highwater_state::backend::rocksdb::{RocksDbBackend, open_to_others};
+use highwater_state::backend::volatile::VolatileBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
 
 use self::change::Change;
@@ -265,7 +265,7 @@ fn open_state(
             (Arc::new(backend), memory.tables())
         }
         // Nothing can be let go to a disk that there is not.
-        None => (Arc::new(MemoryBackend::new()), Arc::new(TableBudget::new(usize::MAX))),
+        None => (Arc::new(VolatileBackend::new()), Arc::new(TableBudget::new(usize::MAX))),
     })
 }
 

@@ -28,6 +28,10 @@ impl Limits {
     }
 }
 
+/// How many batches of records wait to be in order outside the state at most; more are filed as state at once. 16: a
+/// few times what comes between two watermarks, and few enough to be looked at with each of them.
+pub const SORTED_RECENT_BATCHES: usize = 16;
+
 /// How many records a window of one key holds at most where the records themselves are kept, by
 /// [`apply`](crate::window::WindowedStream::apply). 100 000: records of a hundred bytes make 10 MB, which one key may
 /// take and one call may work through; all of it is written again in every epoch that adds to it.

@@ -7,6 +7,7 @@
 
 pub mod memory;
 pub mod rocksdb;
+pub mod volatile;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -22,6 +23,12 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 /// Shared by all workers and by the thread that commits; reads may run while a commit does, and see either none
 /// or all of it for each row they read.
 pub trait Backend: Send + Sync + 'static {
+    /// Whether rows of this family can be read back. Where they cannot, tables keep what they hold and encode nothing.
+    fn keeps(&self, family: Family) -> bool {
+        let _ = family;
+        true
+    }
+
     /// The row's value; costs one lookup.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
 

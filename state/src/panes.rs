@@ -441,6 +441,7 @@ mod tests {
 
     use super::*;
     use crate::backend::memory::MemoryBackend;
+    use crate::backend::volatile::VolatileBackend;
     use crate::budget::TableBudget;
     use crate::delta::Family;
     use crate::id::StoreId;
@@ -485,6 +486,24 @@ mod tests {
         panes.take(time(2), usize::MAX, &mut rows).expect("takes");
         rows.sort_unstable();
         assert_eq!(rows, (0..50).map(|key| (key, key)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn over_a_backend_that_keeps_nothing_rows_stay_and_nothing_is_written() {
+        let mut panes = over_its_limit();
+        let place = Place { backend: Arc::new(VolatileBackend::new()), ..panes.table.place().clone() };
+        panes = Panes::open(place, Epoch(0)).expect("opens");
+        (0..1000).for_each(|key| set(&mut panes, Timestamp::from_millis(1), key));
+        for epoch in 1..=3 {
+            let mut delta = Delta::default();
+            panes.freeze(Epoch(epoch), &mut delta).expect("freezes");
+            assert_eq!(delta.len(), 0);
+            panes.applied(Epoch(epoch));
+            set(&mut panes, Timestamp::from_millis(1), 0);
+        }
+        let mut rows = Vec::new();
+        panes.take(Timestamp::from_millis(1), usize::MAX, &mut rows).expect("takes");
+        assert_eq!(rows.len(), 1000);
     }
 
     #[test]

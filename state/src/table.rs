@@ -10,7 +10,8 @@
 //!   since an epoch that the backend has applied ([`Table::applied`]);
 //! - a row that was taken is not read again before the backend has deleted it: all rows up to its time have been
 //!   loaded when it is taken, and none of them is let go until then;
-//! - HW-2: nothing is written but through the delta of a frozen epoch.
+//! - HW-2: nothing is written but through the delta of a frozen epoch;
+//! - over a backend that keeps no rows, all rows stay here, and none is encoded.
 //!
 //! It does not know workers, operators or watermarks. Memory: every row charges the shared
 //! [`TableBudget`]; above it, rows that may be let go are, those first that were not used lately (CLOCK). The
@@ -68,6 +69,8 @@ pub type Slot = u32;
 /// A table of rows of one named state, on one worker.
 pub struct Table<K, V> {
     place: Place,
+    /// Whether the backend keeps the rows; if not, they stay here.
+    is_kept: bool,
     rows: Rows<K, V>,
     dirty: Vec<Slot>,
     /// Deleted rows that the backend may still hold, by the epoch that deletes them.
@@ -100,6 +103,7 @@ impl<K: Key, V: Persist> Table<K, V> {
             account: Account::new(Arc::clone(&place.budget)),
             hand: 0,
             steps: 0,
+            is_kept: place.backend.keeps(place.family),
             place,
         };
         let store = table.place.store.0.to_be_bytes();
@@ -333,6 +337,10 @@ impl<K: Key, V: Persist> Table<K, V> {
     }
 
     fn freeze_row(&mut self, slot: Slot, epoch: Epoch, delta: &mut Delta) -> Result<()> {
+        if !self.is_kept && self.value(slot).is_some() {
+            self.rows.clean(slot);
+            return Ok(());
+        }
         let before = delta.bytes();
         let (_, value) = self.rows.row(slot).expect("a dirty row is in its slot");
         let &Cold { changed, persisted, .. } = self.rows.cold(slot);
@@ -386,7 +394,7 @@ impl<K: Key, V: Persist> Table<K, V> {
     pub(crate) fn make_room(&mut self) {
         self.settle();
         let over = self.account.over();
-        if over > 0 {
+        if over > 0 && self.is_kept {
             self.evict(over);
         }
     }

@@ -1,5 +1,6 @@
 //! Hands comparisons to criterion.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
@@ -19,9 +20,13 @@ pub fn measure(criterion: &mut Criterion, comparisons: &[Comparison]) {
 
 /// As [`measure`], with so many records to compare the outputs.
 pub fn measure_checked(criterion: &mut Criterion, comparisons: &[Comparison], to_check: u64) {
-    let records = if std::env::args().any(|arg| arg == "--bench") { RECORDS } else { to_check };
+    let is_given = |option: &str| std::env::args().any(|arg| arg == option);
+    let records = if is_given("--bench") { RECORDS } else { to_check };
+    // A profile must not be one of the check.
+    let checks = !is_given("--profile-time");
     for comparison in comparisons {
-        comparison.check(to_check);
+        // What the command line leaves out is not checked either.
+        let checked = Once::new();
         let mut group = criterion.benchmark_group(&comparison.name);
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
         group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
@@ -30,6 +35,11 @@ pub fn measure_checked(criterion: &mut Criterion, comparisons: &[Comparison], to
             let mut sum = Taken::default();
             let mut runs = 0;
             group.bench_function(case.name, |bencher| {
+                checked.call_once(|| {
+                    if checks {
+                        comparison.check(to_check);
+                    }
+                });
                 bencher.iter_custom(|iterations| {
                     let taken = repeat(case, records, iterations);
                     (sum, runs) = (sum + taken, runs + iterations);

@@ -1,10 +1,13 @@
 //! `sorted`: the records of each key in the order of event time.
 //!
-//! A record waits until the watermark says that nothing earlier can come. Memory: every record that is waiting
-//! is kept as state, on disk when the table budget is exceeded; how many that is depends on the
-//! out-of-orderness of the stream.
+//! A record waits until the watermark says that nothing earlier can come: for a short while in a list of the most
+//! recent ones, because where the stream is nearly in order most leave soon; at the end of an epoch, or when the list
+//! is full, as state. Invariant: what is filed as state came before all that is in the list. Memory: the list has a
+//! limit, state is on disk when the table budget is exceeded; how much that is depends on the out-of-orderness of the
+//! stream.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use highwater_state::delta::Family;
@@ -17,6 +20,7 @@ use crate::batch::{Batch, KeyedBatch};
 use crate::data::{Data, HasEventTime};
 use crate::keyed::KeyedStream;
 use crate::lateness::KeptWatermark;
+use crate::limits::SORTED_RECENT_BATCHES;
 use crate::operator::{Fault, Operator, Progress};
 use crate::outbox::{Outbox, Outputs};
 use crate::stream::{Stream, Wire, add_node, here, set_operator};
@@ -61,6 +65,7 @@ pub(crate) fn set_sorted<K: Key, T: Persist>(wire: &Wire, ties: Option<Ties<T>>)
     set_operator::<KeyedBatch<K, T>, Out<K, T>>(&wire.graph, wire.port.node, move |opening| {
         let store = opening.store::<K, Vec<T>>(None, Family::Windows)?;
         Ok(Box::new(Sorted {
+            recent: VecDeque::new(),
             waiting: Panes::<K, Vec<T>>::open(store, opening.committed())?,
             watermark: KeptWatermark::open(opening)?,
             ties: ties.clone(),
@@ -73,8 +78,17 @@ pub(crate) fn set_sorted<K: Key, T: Persist>(wire: &Wire, ties: Option<Ties<T>>)
 
 type Out<K, T> = (Outbox<KeyedBatch<K, T>>, Outbox<Batch<T>>);
 
+/// A record that has not left yet.
+struct Recent<K, T> {
+    time: Timestamp,
+    hash: u64,
+    key: K,
+    value: T,
+}
+
 struct Sorted<K, T> {
     ties: Option<Ties<T>>,
+    recent: VecDeque<Recent<K, T>>,
     waiting: Panes<K, Vec<T>>,
     watermark: KeptWatermark,
     most: usize,
@@ -82,37 +96,51 @@ struct Sorted<K, T> {
     leaving: Vec<(K, Vec<T>)>,
 }
 
-impl<K: Key, T: Persist> Operator<KeyedBatch<K, T>, Out<K, T>> for Sorted<K, T> {
-    fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T>) -> Result<(), Fault> {
-        let KeyedBatch { keys, hashes, records } = std::mem::take(batch);
-        let times = records.times;
-        let row = |index: usize| RowRef { hash: hashes[index], time: times[index], key: &keys[index] };
-        let watermark = self.watermark.get();
-        let any_late = times.iter().any(|&time| time < watermark);
-        if !any_late {
-            self.waiting.resolve(keys.len(), row, &mut self.slots)?;
-            for (value, &slot) in records.values.into_iter().zip(&self.slots) {
-                self.waiting.value_mut(slot).get_or_insert_default().push(value);
-            }
-            return Ok(());
+impl<K: Key, T: Persist> Sorted<K, T> {
+    /// Puts the recent records in order; those of different keys at one time stand in any order.
+    fn sort(&mut self) {
+        let recent = self.recent.make_contiguous();
+        let order = |one: &Recent<K, T>, other: &Recent<K, T>| match &self.ties {
+            None => one.time.cmp(&other.time),
+            // Ties of one key only, so its records must stand together.
+            Some(ties) => (one.time, one.hash)
+                .cmp(&(other.time, other.hash))
+                .then_with(|| ties(&one.value, &other.value)),
+        };
+        if !recent.is_sorted_by(|one, other| order(one, other).is_le()) {
+            recent.sort_by(order);
         }
-        for (index, value) in records.values.into_iter().enumerate() {
-            if times[index] < watermark {
-                out.1.push(value, times[index]);
-            } else {
-                self.waiting.resolve(1, |_| row(index), &mut self.slots)?;
-                self.waiting.value_mut(self.slots[0]).get_or_insert_default().push(value);
-            }
+    }
+
+    /// Files the first of the recent records as state.
+    fn file(&mut self, count: usize) -> Result<(), Fault> {
+        let (recent, slots) = (&self.recent, &mut self.slots);
+        let row = |index: usize| {
+            let Recent { time, hash, key, .. } = &recent[index];
+            RowRef { hash: *hash, time: *time, key }
+        };
+        self.waiting.resolve(count, row, slots)?;
+        for (recent, &slot) in self.recent.drain(..count).zip(&self.slots) {
+            self.waiting.value_mut(slot).get_or_insert_default().push(recent.value);
         }
         Ok(())
     }
 
-    fn on_watermark(&mut self, watermark: Timestamp, out: &mut Out<K, T>) -> Result<Progress, Fault> {
-        // A record at the watermark itself may still be followed by one of the same time.
-        let through = match watermark {
-            Timestamp::MAX => Timestamp::MAX,
-            _ => Timestamp::from_millis(watermark.as_millis().saturating_sub(1)),
-        };
+    /// Emits the recent records up to a time, of which nothing is filed as state.
+    fn emit_recent(&mut self, through: Timestamp, out: &mut Out<K, T>) -> Progress {
+        while self.recent.front().is_some_and(|first| first.time <= through) {
+            if !out.has_room() {
+                return Progress::Again;
+            }
+            if let Some(Recent { time, hash, key, value }) = self.recent.pop_front() {
+                out.0.push_keyed(key, hash, value, time);
+            }
+        }
+        Progress::Done
+    }
+
+    /// Emits what is filed as state up to a time.
+    fn emit_filed(&mut self, through: Timestamp, out: &mut Out<K, T>) -> Result<Progress, Fault> {
         while let Some(time) = self.waiting.due(through)? {
             if !out.has_room() {
                 return Ok(Progress::Again);
@@ -126,12 +154,49 @@ impl<K: Key, T: Persist> Operator<KeyedBatch<K, T>, Out<K, T>> for Sorted<K, T> 
                 records.into_iter().for_each(|record| out.0.push_keyed(key.clone(), hash, record, time));
             }
         }
+        Ok(Progress::Done)
+    }
+}
+
+impl<K: Key, T: Persist> Operator<KeyedBatch<K, T>, Out<K, T>> for Sorted<K, T> {
+    fn on_batch(&mut self, batch: &mut KeyedBatch<K, T>, out: &mut Out<K, T>) -> Result<(), Fault> {
+        let KeyedBatch { keys, hashes, records } = std::mem::take(batch);
+        let watermark = self.watermark.get();
+        let rows = keys.into_iter().zip(hashes).zip(records.times).zip(records.values);
+        for (((key, hash), time), value) in rows {
+            if time < watermark {
+                out.1.push(value, time);
+            } else {
+                self.recent.push_back(Recent { time, hash, key, value });
+            }
+        }
+        if self.recent.len() > SORTED_RECENT_BATCHES * self.most {
+            self.file(self.recent.len())?;
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermark: Timestamp, out: &mut Out<K, T>) -> Result<Progress, Fault> {
+        // A record at the watermark itself may still be followed by one of the same time.
+        let through = match watermark {
+            Timestamp::MAX => Timestamp::MAX,
+            _ => Timestamp::from_millis(watermark.as_millis().saturating_sub(1)),
+        };
+        self.sort();
+        if self.waiting.due(through)?.is_some() {
+            self.file(self.recent.partition_point(|recent| recent.time <= through))?;
+        }
+        let filed = self.emit_filed(through, out)?;
+        if matches!(filed, Progress::Again) || matches!(self.emit_recent(through, out), Progress::Again) {
+            return Ok(Progress::Again);
+        }
         self.watermark.rise(watermark);
         Ok(Progress::Done)
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
+        self.file(self.recent.len())?;
         Ok(self.waiting.freeze(epoch, delta)?)
     }
 
