@@ -54,6 +54,16 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+    /// The list of the database's files is another one than when it was closed.
+    #[error("the database {} is damaged: its manifest is not what it was when the job ended, so rows may be missing; \
+            restore the directory from a savepoint or a copy. If it is a copy that was put there by hand, delete {}",
+            database.display(), note.display())]
+    Manifest {
+        /// The folder of the database.
+        database: PathBuf,
+        /// The file that says so.
+        note: PathBuf,
+    },
     /// Another process works on the state directory.
     #[error("the state directory {} is in use by another process; stop that one, or give this one a directory of \
             its own", .0.display())]

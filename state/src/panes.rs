@@ -30,7 +30,7 @@ pub const NO_SLOT: Slot = Slot::MAX;
 
 /// A table ordered by time.
 pub struct Panes<K, V> {
-    table: Table<K, V>,
+    table: Table<K, V, Timestamp>,
     panes: BTreeMap<Timestamp, Vec<Slot>>,
     /// By slot: where in its pane it stands.
     positions: Vec<u32>,
@@ -64,6 +64,22 @@ impl<K: Key, V: Persist> Panes<K, V> {
         let resolved = self.table.resolve(count, row, slots);
         self.file();
         resolved
+    }
+
+    /// As [`Table::change_each`]; the rows' times are those of their panes.
+    pub fn change_each<'k>(
+        &mut self,
+        count: usize,
+        row: impl Fn(usize) -> RowRef<'k, K>,
+        slots: &mut Vec<Slot>,
+        change: impl FnMut(usize, &mut Option<V>),
+    ) -> Result<()>
+    where
+        K: 'k,
+    {
+        let changed = self.table.change_each(count, row, slots, change);
+        self.file();
+        changed
     }
 
     /// As [`Table::value_mut`].
@@ -227,11 +243,15 @@ impl<K: Key, V: Persist> Panes<K, V> {
             self.positions.resize(count, 0);
             self.positions.shrink_to(2 * count);
         }
-        for (slot, time) in filing.created.drain(..) {
-            let slots = self.panes.entry(time).or_default();
-            self.positions[slot as usize] = slots.len() as u32;
-            slots.push(slot);
+        // Rows that come together are mostly of one pane.
+        for of_one_time in filing.created.chunk_by(|one, other| one.1 == other.1) {
+            let slots = self.panes.entry(of_one_time[0].1).or_default();
+            for &(slot, _) in of_one_time {
+                self.positions[slot as usize] = slots.len() as u32;
+                slots.push(slot);
+            }
         }
+        filing.created.clear();
         self.table.filing = filing;
     }
 

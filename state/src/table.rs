@@ -19,6 +19,7 @@
 //! for an epoch are given back at its end, if they are most of the table.
 
 mod account;
+mod index;
 mod rows;
 
 use std::ops::{ControlFlow, Range};
@@ -63,15 +64,40 @@ pub struct RowRef<'a, K> {
     pub key: &'a K,
 }
 
+/// What tells apart two rows of one key: nothing, or the time, where rows are ordered by it.
+pub trait RowTime: Copy + Eq + 'static {
+    /// Whether the rows are ordered by time.
+    const ORDERED: bool;
+
+    /// What is kept of a row's time.
+    fn of(time: Timestamp) -> Self;
+}
+
+impl RowTime for () {
+    const ORDERED: bool = false;
+
+    #[inline]
+    fn of(_: Timestamp) {}
+}
+
+impl RowTime for Timestamp {
+    const ORDERED: bool = true;
+
+    #[inline]
+    fn of(time: Timestamp) -> Timestamp {
+        time
+    }
+}
+
 /// The number of a row in its table; valid until the table is frozen or told to make room.
 pub type Slot = u32;
 
 /// A table of rows of one named state, on one worker.
-pub struct Table<K, V> {
+pub struct Table<K, V, At = ()> {
     place: Place,
     /// Whether the backend keeps the rows; if not, they stay here.
     is_kept: bool,
-    rows: Rows<K, V>,
+    rows: Rows<K, V, At>,
     dirty: Vec<Slot>,
     /// Deleted rows that the backend may still hold, by the epoch that deletes them.
     deleted: Vec<(Epoch, Slot)>,
@@ -87,11 +113,12 @@ pub struct Table<K, V> {
     pub(crate) steps: usize,
 }
 
-impl<K: Key, V: Persist> Table<K, V> {
+impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     /// Opens the table over what the backend holds of it; costs a look-up per key group, and nothing is loaded.
     pub fn open(place: Place, applied: Epoch) -> Result<Self> {
+        debug_assert_eq!(At::ORDERED, place.family != Family::Values, "only values are not ordered by time");
         let mut table = Table {
-            rows: Rows::new(place.family != Family::Values),
+            rows: Rows::new(),
             dirty: Vec::new(),
             deleted: Vec::new(),
             missing: Vec::new(),
@@ -115,11 +142,6 @@ impl<K: Key, V: Persist> Table<K, V> {
         Ok(table)
     }
 
-    /// Whether the rows are ordered by time.
-    fn ordered(&self) -> bool {
-        self.place.family != Family::Values
-    }
-
     /// The slots of `count` rows, which `row` names; rows that do not exist get a slot without a value. What is
     /// not in the table is read from the backend in one call.
     pub fn resolve<'k>(
@@ -131,8 +153,20 @@ impl<K: Key, V: Persist> Table<K, V> {
     where
         K: 'k,
     {
-        slots.clear();
         self.make_room();
+        self.find_or_read(count, row, slots)
+    }
+
+    fn find_or_read<'k>(
+        &mut self,
+        count: usize,
+        row: impl Fn(usize) -> RowRef<'k, K>,
+        slots: &mut Vec<Slot>,
+    ) -> Result<()>
+    where
+        K: 'k,
+    {
+        slots.clear();
         slots.extend((0..count).map(|number| self.rows.guess(&row(number))));
         for (number, slot) in slots.iter_mut().enumerate() {
             let wanted = row(number);
@@ -145,6 +179,70 @@ impl<K: Key, V: Persist> Table<K, V> {
         }
         if !self.missing.is_empty() {
             self.fetch_missing()?;
+        }
+        Ok(())
+    }
+
+    /// Calls `change` with the value of each of `count` rows in turn, to be changed in place: what
+    /// [`resolve`](Table::resolve) and [`value_mut`](Table::value_mut) do, in one pass over the rows that are here.
+    /// `slots` is scratch.
+    pub fn change_each<'k>(
+        &mut self,
+        count: usize,
+        row: impl Fn(usize) -> RowRef<'k, K>,
+        slots: &mut Vec<Slot>,
+        mut change: impl FnMut(usize, &mut Option<V>),
+    ) -> Result<()>
+    where
+        K: 'k,
+    {
+        slots.clear();
+        self.make_room();
+        slots.extend((0..count).map(|number| self.rows.guess(&row(number))));
+        for number in 0..count {
+            let wanted = row(number);
+            let slot = slots[number];
+            if let Some((value, first)) = self.rows.change_if(slot, &wanted) {
+                if first {
+                    self.dirty.push(slot);
+                }
+                change(number, value);
+                continue;
+            }
+            let slot = match self.rows.find(&wanted) {
+                Some(slot) => slot,
+                None => self.insert_unknown(&wanted),
+            };
+            if !self.missing.is_empty() {
+                // What has to be read is read for all that follow in one call.
+                self.missing.clear();
+                self.release(slot);
+                if At::ORDERED {
+                    self.filing.created.pop();
+                }
+                return self.change_read(number, count, row, slots, change);
+            }
+            change(number, self.value_mut(slot));
+        }
+        Ok(())
+    }
+
+    /// The rest of [`change_each`](Table::change_each), from a row on that has to be read.
+    #[cold]
+    fn change_read<'k>(
+        &mut self,
+        from: usize,
+        count: usize,
+        row: impl Fn(usize) -> RowRef<'k, K>,
+        slots: &mut Vec<Slot>,
+        mut change: impl FnMut(usize, &mut Option<V>),
+    ) -> Result<()>
+    where
+        K: 'k,
+    {
+        self.find_or_read(count - from, |number| row(from + number), slots)?;
+        for (number, &slot) in slots.iter().enumerate() {
+            change(from + number, self.value_mut(slot));
         }
         Ok(())
     }
@@ -265,11 +363,11 @@ impl<K: Key, V: Persist> Table<K, V> {
 
     fn insert_absent(&mut self, wanted: &RowRef<'_, K>) -> Slot {
         let &RowRef { hash, time, key } = wanted;
-        self.bytes += Rows::<K, V>::ROW_BYTES;
+        self.bytes += Rows::<K, V, At>::ROW_BYTES;
         self.steps += STEPS_PER_ROW;
         let cold = Cold { hash, time, changed: Epoch(0), heap: 0, persisted: false };
         let slot = self.rows.insert(cold, key.clone());
-        if self.ordered() {
+        if At::ORDERED {
             self.filing.created.push((slot, time));
         }
         slot
@@ -378,7 +476,7 @@ impl<K: Key, V: Persist> Table<K, V> {
 
     /// As [`release`](Table::release), of a row that may be filed in a pane.
     fn let_go(&mut self, slot: Slot) {
-        if self.ordered() {
+        if At::ORDERED {
             self.filing.released.push((slot, self.rows.cold(slot).time));
         }
         self.release(slot);
@@ -386,7 +484,7 @@ impl<K: Key, V: Persist> Table<K, V> {
 
     /// Frees the slot; the row must not be needed to shadow one in the backend.
     fn release(&mut self, slot: Slot) -> Option<(K, Option<V>)> {
-        self.bytes -= Rows::<K, V>::ROW_BYTES + self.rows.cold(slot).heap as usize;
+        self.bytes -= Rows::<K, V, At>::ROW_BYTES + self.rows.cold(slot).heap as usize;
         self.rows.remove(slot)
     }
 
@@ -407,7 +505,7 @@ impl<K: Key, V: Persist> Table<K, V> {
     fn look_for_first(&mut self, group: KeyGroup) -> Result<()> {
         let (from, to) = self.group_rows(group, Timestamp::MIN);
         if let Some(row) = self.first_row(&from, &to)? {
-            let ordered = self.ordered();
+            let ordered = At::ORDERED;
             let time = if ordered { row_time(&self.place.name, &row)?.0 } else { Timestamp::MIN };
             self.on_disk.let_go(group, time);
         }
@@ -428,7 +526,7 @@ impl<K: Key, V: Persist> Table<K, V> {
         let mut prefix = Vec::new();
         value_prefix(self.place.store, group, &mut prefix);
         let end = after_prefix(&prefix);
-        if self.ordered() {
+        if At::ORDERED {
             prefix.clear();
             time_prefix(self.place.store, group, from, &mut prefix);
         }
@@ -464,7 +562,7 @@ impl<K: Key, V: Persist> Table<K, V> {
     /// Gives the slots back that nothing needed since the last freeze, if they are most of the table; nothing is
     /// dirty now.
     fn shrink(&mut self) {
-        let (ordered, filing) = (self.ordered(), &mut self.filing);
+        let (ordered, filing) = (At::ORDERED, &mut self.filing);
         let shrunk = self.rows.shrink(|from, to, time| {
             if ordered {
                 filing.moved.push((from, to, time));

@@ -366,8 +366,11 @@ fn a_truncated_file_is_an_error() {
         let path = largest(directory.path(), fits);
         let length = fs::metadata(&path).unwrap().len();
         fs::File::options().write(true).open(&path).unwrap().set_len(length / keep).unwrap();
-        let read = read_all(directory.path());
-        assert!(matches!(read, Err(StateError::Store { .. })), "{name} cut to 1/{keep}: {read:?}");
+        match read_all(directory.path()) {
+            Err(StateError::Manifest { .. }) if name == "manifest" => {}
+            Err(StateError::Store { .. }) if name == "table" => {}
+            read => panic!("{name} cut to 1/{keep}: {read:?}"),
+        }
     }
 }
 
@@ -392,7 +395,11 @@ fn a_garbled_manifest_or_current_is_an_error() {
         let directory = filled();
         let path = largest(directory.path(), |file| file.starts_with(name));
         fs::write(path, b"this is no database").unwrap();
-        assert!(matches!(read_all(directory.path()), Err(StateError::Store { .. })), "{name}");
+        match read_all(directory.path()) {
+            Err(StateError::Manifest { .. }) if name == "MANIFEST" => {}
+            Err(StateError::Store { .. }) if name == "CURRENT" => {}
+            read => panic!("{name}: {read:?}"),
+        }
     }
 }
 

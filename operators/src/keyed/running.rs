@@ -141,11 +141,11 @@ impl<K: Key, T: 'static, U: Update<T>> Operator<KeyedBatch<K, T>, Out<K, U::Valu
         let batch = std::mem::take(batch);
         let (keys, hashes) = (&batch.keys, &batch.hashes);
         let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &keys[index] };
-        self.rows.resolve(keys.len(), row, &mut self.slots)?;
         let mut records = batch.records;
         let values = std::mem::take(&mut records.values);
         let times = records.times.iter().copied().chain(std::iter::repeat(Timestamp::MIN));
         if out.1.is_taken() {
+            self.rows.resolve(keys.len(), row, &mut self.slots)?;
             let mut told = out.0.is_taken().then(|| Vec::with_capacity(values.len()));
             let diffs = self.diffs(values.into_iter().zip(times), told.as_mut());
             if let Some(told) = told {
@@ -157,19 +157,19 @@ impl<K: Key, T: 'static, U: Update<T>> Operator<KeyedBatch<K, T>, Out<K, U::Valu
             out.1.send(KeyedBatch { keys: batch.keys, hashes: batch.hashes, records });
             return Ok(());
         }
-        let changes = values.into_iter().zip(&self.slots).zip(times);
-        if !out.0.is_taken() {
-            for ((value, &slot), time) in changes {
-                self.update.add(self.rows.value_mut(slot), value, time);
+        let (update, is_told) = (&self.update, out.0.is_taken());
+        let mut changes = values.into_iter().zip(times);
+        let mut changed = Vec::with_capacity(if is_told { keys.len() } else { 0 });
+        self.rows.change_each(keys.len(), row, &mut self.slots, |_, kept| {
+            let Some((value, time)) = changes.next() else { return };
+            update.add(kept, value, time);
+            if is_told {
+                changed.push(update.value(kept.as_ref().expect("an update leaves a value")));
             }
+        })?;
+        if !is_told {
             return Ok(());
         }
-        let changed = changes.map(|((value, &slot), time)| {
-            let kept = self.rows.value_mut(slot);
-            self.update.add(kept, value, time);
-            self.update.value(kept.as_ref().expect("an update leaves a value"))
-        });
-        let changed = changed.collect();
         out.0.send(KeyedBatch {
             keys: batch.keys,
             hashes: batch.hashes,

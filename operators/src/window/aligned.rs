@@ -267,11 +267,12 @@ where
         let KeyedBatch { keys, hashes, records } = batch;
         let ends = &self.ends;
         let row = |index: usize| RowRef { hash: hashes[index], time: ends[index], key: &keys[index] };
-        self.panes.resolve(keys.len(), row, &mut self.slots)?;
-        let rows = records.values.into_iter().zip(records.times).zip(&self.slots);
-        for ((value, time), &slot) in rows {
-            self.update.add(self.panes.value_mut(slot), value, time);
-        }
+        let (update, mut rows) = (&self.update, records.values.into_iter().zip(records.times));
+        self.panes.change_each(keys.len(), row, &mut self.slots, |_, kept| {
+            if let Some((value, time)) = rows.next() {
+                update.add(kept, value, time);
+            }
+        })?;
         Ok(())
     }
 

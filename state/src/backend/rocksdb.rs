@@ -56,7 +56,7 @@ const WRITE_BUFFERS_MAX: i32 = 2;
 /// Everything that [`commit`](Backend::commit) returned from survives a kill of the process and a power cut.
 /// Dropping it closes the database and unlocks the directory.
 pub struct RocksDbBackend {
-    // Closed before the lock below is given up: fields are dropped in this order.
+    // Closed before the note is completed, and before the lock is given up: fields are dropped in this order.
     db: DB,
     synced: Synced,
     _lock: DirectoryLock,
@@ -95,7 +95,7 @@ impl RocksDbBackend {
         let path = directory.join(DATABASE);
         refuse_remains(&path)?;
         records::refuse_recycled(&path)?;
-        let synced = Synced::open(directory)?;
+        let synced = Synced::open(directory, &path)?;
         let logs = logs(&path);
         // RocksDB would make it for everybody to read, and the state directory may be one that others can enter.
         make_private(&path).map_err(in_directory)?;
@@ -201,14 +201,6 @@ impl RocksDbBackend {
         self.db.write_opt(batch, &options).map_err(failed("committing an epoch"))?;
         // A synced write takes all before it along.
         if synced { self.synced.note(self.db.latest_sequence_number()) } else { Ok(()) }
-    }
-}
-
-impl Drop for RocksDbBackend {
-    /// After a clean end the note is exact even if the power fails next.
-    fn drop(&mut self) {
-        // If this fails the note shows less after a power cut, and nothing that is wrong.
-        let _ = self.synced.sync();
     }
 }
 

@@ -1,14 +1,13 @@
 //! The rows of a table in memory, and the index that finds them.
 //!
-//! What every record touches is packed tightly and apart from the rest: the index with a check in each entry, so
-//! that a mismatch costs no look at the row; the key beside its value; one byte of flags. What is needed when a
-//! row comes, goes or is frozen lies elsewhere. It does not know backends, budgets or epochs' meaning.
-
-use hashbrown::HashTable;
+//! What every record touches is packed tightly and apart from the rest: an index of eight bytes an entry; the key, the
+//! value and the flags of a row beside each other. What is needed when a row comes, goes or is frozen lies elsewhere.
+//! It does not know backends, budgets or epochs' meaning.
 
 use crate::hash::with_time;
 use crate::id::Epoch;
-use crate::table::{RowRef, Slot};
+use crate::table::index::Index;
+use crate::table::{RowRef, RowTime, Slot};
 use crate::time::Timestamp;
 
 /// What is needed when a row comes, goes or is frozen.
@@ -23,25 +22,22 @@ pub(super) struct Cold {
     pub(super) persisted: bool,
 }
 
-/// `None` marks a free slot, an inner `None` a row that is known to be absent.
-type Hot<K, V> = Option<(K, Option<V>)>;
+/// What every record touches.
+struct Hot<K, V, At> {
+    key: K,
+    at: At,
+    /// `None` if the row is known to be absent.
+    value: Option<V>,
+    flags: u8,
+}
 
 const DIRTY: u8 = 1;
 const USED: u8 = 2;
 
-#[derive(Clone, Copy)]
-struct Entry {
-    slot: Slot,
-    check: u32,
-}
-
-pub(super) struct Rows<K, V> {
-    ordered: bool,
-    index: HashTable<Entry>,
-    hot: Vec<Hot<K, V>>,
-    flags: Vec<u8>,
-    /// The rows' times, if they are ordered by time.
-    times: Vec<Timestamp>,
+pub(super) struct Rows<K, V, At> {
+    index: Index,
+    /// `None` marks a free slot.
+    hot: Vec<Option<Hot<K, V, At>>>,
     cold: Vec<Cold>,
     free: Vec<Slot>,
     /// The fewest free slots since the last call of `shrink`.
@@ -51,108 +47,98 @@ pub(super) struct Rows<K, V> {
 /// Fewer slots than this are not worth the moving of rows.
 const FEWEST_GIVEN_BACK: usize = 64;
 
-impl<K: Eq, V> Rows<K, V> {
+impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
     /// What a row charges besides its heap: itself and its share of the index.
-    pub(super) const ROW_BYTES: usize =
-        size_of::<Hot<K, V>>() + size_of::<Cold>() + 1 + size_of::<Timestamp>() + 12;
+    pub(super) const ROW_BYTES: usize = size_of::<Option<Hot<K, V, At>>>() + size_of::<Cold>() + 12;
 
-    pub(super) fn new(ordered: bool) -> Self {
-        Rows {
-            ordered,
-            index: HashTable::new(),
-            hot: Vec::new(),
-            flags: Vec::new(),
-            times: Vec::new(),
-            cold: Vec::new(),
-            free: Vec::new(),
-            least_free: 0,
-        }
+    pub(super) fn new() -> Self {
+        Rows { index: Index::default(), hot: Vec::new(), cold: Vec::new(), free: Vec::new(), least_free: 0 }
     }
 
     /// Where the row probably is, from the index alone: so the look-ups of a batch do not wait for each other's
     /// rows. [`is`](Rows::is) says whether it was right; if it was not, [`find`](Rows::find) knows.
     #[inline]
     pub(super) fn guess(&self, wanted: &RowRef<'_, K>) -> Slot {
-        let hash = index_hash(wanted.hash, wanted.time, self.ordered);
-        let check = check_of(hash);
-        self.index.find(hash, |entry| entry.check == check).map_or(Slot::MAX, |entry| entry.slot)
+        self.index.first(index_hash::<At>(wanted.hash, wanted.time))
     }
 
     /// Whether the slot holds the row; it counts as used then.
     #[inline]
     pub(super) fn is(&mut self, slot: Slot, wanted: &RowRef<'_, K>) -> bool {
-        let is = self.holds(slot, wanted);
-        if is {
-            self.flags[slot as usize] |= USED;
+        match self.hot.get_mut(slot as usize) {
+            Some(Some(row)) if row.key == *wanted.key && row.at == At::of(wanted.time) => {
+                row.flags |= USED;
+                true
+            }
+            _ => false,
         }
-        is
+    }
+
+    /// The value of the row, if the slot holds it, to be changed in place; and whether it was unchanged before.
+    #[inline]
+    pub(super) fn change_if(&mut self, slot: Slot, wanted: &RowRef<'_, K>) -> Option<(&mut Option<V>, bool)> {
+        match self.hot.get_mut(slot as usize) {
+            Some(Some(row)) if row.key == *wanted.key && row.at == At::of(wanted.time) => {
+                let first = row.flags & DIRTY == 0;
+                row.flags |= DIRTY | USED;
+                Some((&mut row.value, first))
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn find(&mut self, wanted: &RowRef<'_, K>) -> Option<Slot> {
-        let hash = index_hash(wanted.hash, wanted.time, self.ordered);
-        let check = check_of(hash);
-        let found = self.index.find(hash, |entry| entry.check == check && self.holds(entry.slot, wanted));
-        let slot = found?.slot;
-        self.flags[slot as usize] |= USED;
+        let (hot, at) = (&self.hot, At::of(wanted.time));
+        let holds = |slot: Slot| {
+            hot[slot as usize].as_ref().is_some_and(|row| row.key == *wanted.key && row.at == at)
+        };
+        let slot = self.index.find(index_hash::<At>(wanted.hash, wanted.time), holds)?;
+        if let Some(row) = &mut self.hot[slot as usize] {
+            row.flags |= USED;
+        }
         Some(slot)
-    }
-
-    #[inline]
-    fn holds(&self, slot: Slot, wanted: &RowRef<'_, K>) -> bool {
-        let Some(Some((key, _))) = self.hot.get(slot as usize) else { return false };
-        key == wanted.key && (!self.ordered || self.times[slot as usize] == wanted.time)
     }
 
     /// Puts a row that is not there yet into a slot, without a value.
     pub(super) fn insert(&mut self, cold: Cold, key: K) -> Slot {
-        let hash = index_hash(cold.hash, cold.time, self.ordered);
+        let hash = hash_of::<At>(&cold);
+        let hot = Some(Hot { key, at: At::of(cold.time), value: None, flags: USED });
         let slot = match self.free.pop() {
             Some(slot) => {
-                let at = slot as usize;
                 self.least_free = self.least_free.min(self.free.len());
-                (self.hot[at], self.flags[at]) = (Some((key, None)), USED);
-                if self.ordered {
-                    self.times[at] = cold.time;
-                }
-                self.cold[at] = cold;
+                (self.hot[slot as usize], self.cold[slot as usize]) = (hot, cold);
                 slot
             }
             None => {
-                self.hot.push(Some((key, None)));
-                self.flags.push(USED);
-                if self.ordered {
-                    self.times.push(cold.time);
-                }
+                self.hot.push(hot);
                 self.cold.push(cold);
-                Slot::try_from(self.hot.len() - 1).expect("a table holds fewer than 2^32 rows")
+                let slot = Slot::try_from(self.hot.len() - 1).ok().filter(|&slot| slot < Slot::MAX / 2);
+                slot.expect("a table holds fewer than 2^31 rows")
             }
         };
-        let (cold, ordered) = (&self.cold, self.ordered);
-        let entry = Entry { slot, check: check_of(hash) };
-        self.index.insert_unique(hash, entry, |entry| hash_of(&cold[entry.slot as usize], ordered));
+        self.index.insert(hash, slot);
         slot
     }
 
     /// Frees the slot, and gives what it held.
-    pub(super) fn remove(&mut self, slot: Slot) -> Hot<K, V> {
-        let hash = hash_of(&self.cold[slot as usize], self.ordered);
-        if let Ok(entry) = self.index.find_entry(hash, |entry| entry.slot == slot) {
-            entry.remove();
-        }
-        self.flags[slot as usize] = 0;
-        self.cold[slot as usize].heap = 0;
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<(K, Option<V>)> {
+        let cold = &mut self.cold[slot as usize];
+        self.index.remove(hash_of::<At>(cold), slot);
+        cold.heap = 0;
         self.free.push(slot);
-        self.hot[slot as usize].take()
+        let row = self.hot[slot as usize].take()?;
+        Some((row.key, row.value))
     }
 
     /// The value, to be changed in place, and whether it was unchanged before.
     #[inline]
     pub(super) fn change(&mut self, slot: Slot) -> (&mut Option<V>, bool) {
-        let flags = &mut self.flags[slot as usize];
-        let first = *flags & DIRTY == 0;
-        *flags |= DIRTY | USED;
         match &mut self.hot[slot as usize] {
-            Some((_, value)) => (value, first),
+            Some(row) => {
+                let first = row.flags & DIRTY == 0;
+                row.flags |= DIRTY | USED;
+                (&mut row.value, first)
+            }
             None => panic!("a slot is changed that holds no row"),
         }
     }
@@ -160,14 +146,14 @@ impl<K: Eq, V> Rows<K, V> {
     /// The key and the value of a row, if the slot holds one.
     #[inline]
     pub(super) fn row(&self, slot: Slot) -> Option<(&K, Option<&V>)> {
-        let (key, value) = self.hot.get(slot as usize)?.as_ref()?;
-        Some((key, value.as_ref()))
+        let row = self.hot.get(slot as usize)?.as_ref()?;
+        Some((&row.key, row.value.as_ref()))
     }
 
     /// Sets the value of a row that was read.
     pub(super) fn fill(&mut self, slot: Slot, value: V) {
-        if let Some((_, kept)) = &mut self.hot[slot as usize] {
-            *kept = Some(value);
+        if let Some(row) = &mut self.hot[slot as usize] {
+            row.value = Some(value);
         }
     }
 
@@ -180,18 +166,20 @@ impl<K: Eq, V> Rows<K, V> {
     }
 
     pub(super) fn is_dirty(&self, slot: Slot) -> bool {
-        self.flags[slot as usize] & DIRTY != 0
+        self.hot[slot as usize].as_ref().is_some_and(|row| row.flags & DIRTY != 0)
     }
 
     pub(super) fn clean(&mut self, slot: Slot) {
-        self.flags[slot as usize] &= !DIRTY;
+        if let Some(row) = &mut self.hot[slot as usize] {
+            row.flags &= !DIRTY;
+        }
     }
 
     /// Whether the row was used since the last call of this.
     pub(super) fn take_used(&mut self, slot: Slot) -> bool {
-        let flags = &mut self.flags[slot as usize];
-        let used = *flags & USED != 0;
-        *flags &= !USED;
+        let Some(row) = &mut self.hot[slot as usize] else { return false };
+        let used = row.flags & USED != 0;
+        row.flags &= !USED;
         used
     }
 
@@ -218,48 +206,30 @@ impl<K: Eq, V> Rows<K, V> {
             if self.hot[from].is_none() {
                 continue;
             }
-            let (hash, time) = (hash_of(&self.cold[from], self.ordered), self.cold[from].time);
+            let (hash, time) = (hash_of::<At>(&self.cold[from]), self.cold[from].time);
             let to = self.free.pop().expect("there are fewer rows than slots that were needed");
-            if let Some(entry) = self.index.find_mut(hash, |entry| entry.slot as usize == from) {
-                entry.slot = to;
-            }
+            self.index.moved(hash, from as Slot, to);
             self.hot.swap(from, to as usize);
-            self.flags.swap(from, to as usize);
             self.cold.swap(from, to as usize);
-            if self.ordered {
-                self.times.swap(from, to as usize);
-            }
             moved(from as Slot, to, time);
         }
         self.hot.truncate(keep);
         self.hot.shrink_to_fit();
-        self.flags.truncate(keep);
-        self.flags.shrink_to_fit();
-        self.times.truncate(keep);
-        self.times.shrink_to_fit();
         self.cold.truncate(keep);
         self.cold.shrink_to_fit();
         self.free.shrink_to(keep);
-        let (cold, ordered) = (&self.cold, self.ordered);
-        self.index.shrink_to(keep, |entry| hash_of(&cold[entry.slot as usize], ordered));
+        self.index.shrink_to(keep);
         self.least_free = self.free.len();
         true
     }
 }
 
-/// The top bits of a key's hash are its group, and the same for many keys of one worker; hash tables use the top
-/// bits too, hence the rotation.
+/// The top bits of a key's hash are its group, and the same for many keys of one worker: the index gets the low ones.
 #[inline]
-fn index_hash(hash: u64, time: Timestamp, ordered: bool) -> u64 {
-    if ordered { with_time(hash, time.as_millis()) } else { hash.rotate_left(32) }
+fn index_hash<At: RowTime>(hash: u64, time: Timestamp) -> u32 {
+    if At::ORDERED { with_time(hash, time.as_millis()) as u32 } else { hash as u32 }
 }
 
-fn hash_of(cold: &Cold, ordered: bool) -> u64 {
-    index_hash(cold.hash, cold.time, ordered)
-}
-
-/// Bits that the index itself does not look at first.
-#[inline]
-fn check_of(index_hash: u64) -> u32 {
-    (index_hash >> 25) as u32
+fn hash_of<At: RowTime>(cold: &Cold) -> u32 {
+    index_hash::<At>(cold.hash, cold.time)
 }

@@ -43,6 +43,7 @@ impl ReadOnlyBackend {
         }
         super::records::refuse_recycled(&path)?;
         let lock = share(directory)?;
+        let check = synced::check_only(directory, &path)?;
         let mut options = Options::default();
         options.set_paranoid_checks(true);
         options.set_max_open_files(OPEN_FILES_MAX);
@@ -54,7 +55,7 @@ impl ReadOnlyBackend {
         let db = DB::open_cf_for_read_only(&options, &path, there, false);
         let backend =
             ReadOnlyBackend { db: db.map_err(failed("opening the database to read it"))?, _lock: lock };
-        synced::check_only(directory, backend.db.latest_sequence_number(), &logs(&path))?;
+        check(backend.db.latest_sequence_number(), &logs(&path))?;
         let found = backend.get(Family::Meta, FORMAT_KEY)?;
         match found.as_deref().map(format_of) {
             Some(found) if found == FORMAT.to_string() => Ok(backend),
