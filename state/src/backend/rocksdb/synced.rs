@@ -7,7 +7,8 @@
 //! a kill of the process the note is exact, after a power cut it may be some seconds old and shows less.
 //!
 //! The same goes for the manifest, of which RocksDB takes a missing end for a crash's as well: when the database has been
-//! closed, a hash of the manifest is noted, and compared before it is opened again. After a kill there is none.
+//! closed, the manifest's number and a hash of it are noted, and compared before it is opened again. After a kill there is
+//! no hash, and none of another manifest, with which a start went on that was killed before it noted anything.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,17 +22,23 @@ use crate::error::{Result, StateError};
 
 /// The file, in the state directory.
 pub(crate) const FILE: &str = "SYNCED";
-/// The number, the hash of the manifest or 0, and a checksum of both: less than a sector, so that a power cut leaves the
-/// old note or the new one.
-const BYTES: usize = 24;
+/// The note and its checksum: less than a sector, so that a power cut leaves the old note or the new one.
+const BYTES: usize = 32;
 
 /// What is noted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Note {
     /// The number of the last synced change.
     number: u64,
-    /// A hash of the manifest as it was when the database was closed; 0 while it is open, and after a kill.
-    manifest: u64,
+    /// The manifest as it was when the database was closed; zeros while it is open, and after a kill.
+    manifest: Manifest,
+}
+
+/// The list of the database's files, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Manifest {
+    number: u64,
+    hash: u64,
 }
 
 /// The file with the note.
@@ -68,7 +75,7 @@ impl Synced {
     /// Notes the number of a change that is synced.
     pub(super) fn note(&self, number: u64) -> Result<()> {
         self.last.store(number, Ordering::Relaxed);
-        self.write(Note { number, manifest: 0 })
+        self.write(Note { number, manifest: Manifest::default() })
     }
 
     fn write(&self, note: Note) -> Result<()> {
@@ -94,7 +101,7 @@ impl Drop for Synced {
         let number = self.last.load(Ordering::Relaxed);
         // If any of this fails the note shows less, and nothing that is wrong.
         if number > 0
-            && let Ok(manifest) = hash_of_manifest(&self.database)
+            && let Ok(manifest) = manifest_of(&self.database)
             && self.write(Note { number, manifest }).is_ok()
         {
             let _ = self.sync();
@@ -119,11 +126,8 @@ pub(super) fn check_only(
 }
 
 fn check_manifest(found: Note, database: &Path, note: &Path) -> Result<()> {
-    if found.manifest == 0 {
-        return Ok(());
-    }
-    match hash_of_manifest(database) {
-        Ok(hash) if hash != found.manifest => {
+    match manifest_of(database) {
+        Ok(manifest) if manifest.number == found.manifest.number && manifest != found.manifest => {
             Err(StateError::Manifest { database: database.to_owned(), note: note.to_owned() })
         }
         // What cannot be read is refused by RocksDB, which says more of it.
@@ -131,16 +135,17 @@ fn check_manifest(found: Note, database: &Path, note: &Path) -> Result<()> {
     }
 }
 
-/// A hash of the name and the bytes of the manifest in use; never 0. Reads all of it.
-fn hash_of_manifest(database: &Path) -> io::Result<u64> {
+/// The manifest in use; reads all of it.
+fn manifest_of(database: &Path) -> io::Result<Manifest> {
     let current = fs::read_to_string(database.join("CURRENT"))?;
+    let number = current.trim_end().strip_prefix("MANIFEST-").and_then(|number| number.parse().ok());
+    let number = number.filter(|&number| number > 0).ok_or(io::ErrorKind::InvalidData)?;
     let mut hasher = Xxh3::new();
-    hasher.update(current.as_bytes());
-    let mut manifest = File::open(database.join(current.trim_end()))?;
+    let mut file = File::open(database.join(current.trim_end()))?;
     let mut bytes = vec![0; 1 << 16];
     loop {
-        match manifest.read(&mut bytes)? {
-            0 => return Ok(hasher.digest().max(1)),
+        match file.read(&mut bytes)? {
+            0 => return Ok(Manifest { number, hash: hasher.digest() }),
             count => hasher.update(&bytes[..count]),
         }
     }
@@ -156,10 +161,11 @@ fn compare(note: &Path, synced: u64, reached: u64, logs: &[String]) -> Result<()
 
 fn write(note: Note) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
-    bytes[..8].copy_from_slice(&note.number.to_be_bytes());
-    bytes[8..16].copy_from_slice(&note.manifest.to_be_bytes());
-    let checksum = xxh3_64(&bytes[..16]);
-    bytes[16..].copy_from_slice(&checksum.to_be_bytes());
+    for (part, number) in [note.number, note.manifest.number, note.manifest.hash].into_iter().enumerate() {
+        bytes[8 * part..8 * part + 8].copy_from_slice(&number.to_be_bytes());
+    }
+    let checksum = xxh3_64(&bytes[..24]);
+    bytes[24..].copy_from_slice(&checksum.to_be_bytes());
     bytes
 }
 
@@ -169,8 +175,8 @@ fn read(bytes: &[u8]) -> Option<Note> {
         return Some(Note::default());
     }
     let bytes = <[u8; BYTES]>::try_from(bytes).ok()?;
-    let part = |from: usize| Some(u64::from_be_bytes(<[u8; 8]>::try_from(&bytes[from..from + 8]).ok()?));
-    let note = Note { number: part(0)?, manifest: part(8)? };
+    let part = |at: usize| Some(u64::from_be_bytes(<[u8; 8]>::try_from(&bytes[8 * at..8 * at + 8]).ok()?));
+    let note = Note { number: part(0)?, manifest: Manifest { number: part(1)?, hash: part(2)? } };
     (write(note) == bytes).then_some(note)
 }
 
@@ -181,7 +187,7 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_or_not_at_all() {
         for number in [0, 1, 77, u64::MAX] {
-            let note = Note { number, manifest: number / 3 };
+            let note = Note { number, manifest: Manifest { number: number / 3, hash: number / 5 } };
             let good = write(note);
             assert_eq!(read(&good), Some(note));
             for bit in 0..8 * BYTES {
@@ -209,11 +215,16 @@ mod tests {
         drop(open().expect("nothing was changed"));
         set("MANIFEST-1", "all of");
         assert!(matches!(open(), Err(StateError::Manifest { .. })));
+        set("CURRENT", "MANIFEST-2\n");
+        set("MANIFEST-2", "a start that was killed made it");
+        drop(open().expect("nothing is known of this one"));
+        set("CURRENT", "MANIFEST-1\n");
         set("MANIFEST-1", "all of it");
         let killed = open().expect("it is as it was");
         killed.note(8).expect("is noted");
         std::mem::forget(killed);
         set("MANIFEST-1", "all of it, and more");
-        assert_eq!(open().expect("nothing is known of it").found, Note { number: 8, manifest: 0 });
+        let found = open().expect("nothing is known of it").found;
+        assert_eq!(found, Note { number: 8, manifest: Manifest::default() });
     }
 }
