@@ -71,13 +71,12 @@ impl<K: Key, V: Persist> Panes<K, V> {
         &mut self,
         count: usize,
         row: impl Fn(usize) -> RowRef<'k, K>,
-        slots: &mut Vec<Slot>,
         change: impl FnMut(usize, &mut Option<V>),
     ) -> Result<()>
     where
         K: 'k,
     {
-        let changed = self.table.change_each(count, row, slots, change);
+        let changed = self.table.change_each(count, row, change);
         self.file();
         changed
     }

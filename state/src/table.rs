@@ -185,62 +185,71 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
 
     /// Calls `change` with the value of each of `count` rows in turn, to be changed in place: what
     /// [`resolve`](Table::resolve) and [`value_mut`](Table::value_mut) do, in one pass over the rows that are here.
-    /// `slots` is scratch.
     pub fn change_each<'k>(
         &mut self,
         count: usize,
         row: impl Fn(usize) -> RowRef<'k, K>,
-        slots: &mut Vec<Slot>,
         mut change: impl FnMut(usize, &mut Option<V>),
     ) -> Result<()>
     where
         K: 'k,
     {
-        slots.clear();
         self.make_room();
-        slots.extend((0..count).map(|number| self.rows.guess(&row(number))));
-        for number in 0..count {
-            let wanted = row(number);
-            let slot = slots[number];
-            if let Some((value, first)) = self.rows.change_if(slot, &wanted) {
-                if first {
-                    self.dirty.push(slot);
+        let mut guessed = [Slot::MAX; ROWS_AT_ONCE];
+        for from in (0..count).step_by(ROWS_AT_ONCE) {
+            let some = (count - from).min(ROWS_AT_ONCE);
+            for (at, slot) in guessed[..some].iter_mut().enumerate() {
+                *slot = self.rows.guess(&row(from + at));
+            }
+            if self.rows.hold_all(&guessed[..some], |at| row(from + at)) {
+                for (at, &slot) in guessed[..some].iter().enumerate() {
+                    change(from + at, self.value_mut(slot));
                 }
-                change(number, value);
                 continue;
             }
-            let slot = match self.rows.find(&wanted) {
-                Some(slot) => slot,
-                None => self.insert_unknown(&wanted),
-            };
-            if !self.missing.is_empty() {
-                // What has to be read is read for all that follow in one call.
-                self.missing.clear();
-                self.release(slot);
-                if At::ORDERED {
-                    self.filing.created.pop();
+            for (at, &slot) in guessed[..some].iter().enumerate() {
+                let (number, wanted) = (from + at, row(from + at));
+                if let Some((value, first)) = self.rows.change_if(slot, &wanted) {
+                    if first {
+                        self.dirty.push(slot);
+                    }
+                    change(number, value);
+                    continue;
                 }
-                return self.change_read(number, count, row, slots, change);
+                let slot = match self.rows.find(&wanted) {
+                    Some(slot) => slot,
+                    None => self.insert_unknown(&wanted),
+                };
+                if !self.missing.is_empty() {
+                    return self.change_read(slot, number, count, row, change);
+                }
+                change(number, self.value_mut(slot));
             }
-            change(number, self.value_mut(slot));
         }
         Ok(())
     }
 
-    /// The rest of [`change_each`](Table::change_each), from a row on that has to be read.
+    /// The rest of [`change_each`](Table::change_each), from a row on that has to be read: what has to be is read for
+    /// all that follow in one call.
     #[cold]
     fn change_read<'k>(
         &mut self,
+        unread: Slot,
         from: usize,
         count: usize,
         row: impl Fn(usize) -> RowRef<'k, K>,
-        slots: &mut Vec<Slot>,
         mut change: impl FnMut(usize, &mut Option<V>),
     ) -> Result<()>
     where
         K: 'k,
     {
-        self.find_or_read(count - from, |number| row(from + number), slots)?;
+        self.missing.clear();
+        self.release(unread);
+        if At::ORDERED {
+            self.filing.created.pop();
+        }
+        let mut slots = Vec::with_capacity(count - from);
+        self.find_or_read(count - from, |number| row(from + number), &mut slots)?;
         for (number, &slot) in slots.iter().enumerate() {
             change(from + number, self.value_mut(slot));
         }
@@ -580,6 +589,10 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         }
     }
 }
+
+/// How many rows are looked up together: enough that their reads from memory overlap, and few enough that what is read
+/// is still in the first-level cache when it is used.
+const ROWS_AT_ONCE: usize = 128;
 
 /// How many rows eviction may look at for each row that comes in. If it is too few to find what may go, because
 /// most may not, the table grows over its limit by a part of what may not go, and not further.

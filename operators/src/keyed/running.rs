@@ -160,7 +160,7 @@ impl<K: Key, T: 'static, U: Update<T>> Operator<KeyedBatch<K, T>, Out<K, U::Valu
         let (update, is_told) = (&self.update, out.0.is_taken());
         let mut changes = values.into_iter().zip(times);
         let mut changed = Vec::with_capacity(if is_told { keys.len() } else { 0 });
-        self.rows.change_each(keys.len(), row, &mut self.slots, |_, kept| {
+        self.rows.change_each(keys.len(), row, |_, kept| {
             let Some((value, time)) = changes.next() else { return };
             update.add(kept, value, time);
             if is_told {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_state::delta::Family;
+use highwater_state::time::duration_millis;
 use highwater_state::{Delta, Epoch, Timestamp, layout, persist};
 
 use crate::batch::{Batch, SplitId};
@@ -70,7 +71,7 @@ struct SplitWatermark {
 
 /// The watermarks of all splits, and their minimum.
 struct SplitClock {
-    lag: Duration,
+    lag_millis: i64,
     splits: Vec<SplitWatermark>,
     /// Splits that have not been announced yet; until they are, the minimum is unknown.
     silent: Vec<SplitId>,
@@ -102,7 +103,16 @@ impl SplitClock {
             }
         }
         let silent = opening.splits_heard_of(&above);
-        Ok(SplitClock { lag, splits: Vec::new(), silent, emitted: Timestamp::MIN, idle: false, kept, names })
+        let lag_millis = duration_millis(lag);
+        Ok(SplitClock {
+            lag_millis,
+            splits: Vec::new(),
+            silent,
+            emitted: Timestamp::MIN,
+            idle: false,
+            kept,
+            names,
+        })
     }
 
     fn split(&mut self, id: SplitId) -> &mut SplitWatermark {
@@ -162,21 +172,23 @@ struct AssignTime<F> {
 
 impl<T: 'static, W: Into<Timestamp>, F: Fn(&T) -> W> Operator<Batch<T>, Outbox<Batch<T>>> for AssignTime<F> {
     fn on_batch(&mut self, batch: &mut Batch<T>, out: &mut Outbox<Batch<T>>) -> Result<(), Fault> {
-        let others = self.clock.minimum(Some(batch.split)).unwrap_or(Timestamp::MAX);
-        let (lag, mut emitted) = (self.clock.lag, self.clock.emitted);
-        let mut own = self.clock.split(batch.split).watermark;
+        let others = self.clock.minimum(Some(batch.split)).unwrap_or(Timestamp::MAX).as_millis();
+        let (lag, mut emitted) = (self.clock.lag_millis, self.clock.emitted.as_millis());
+        let mut own = self.clock.split(batch.split).watermark.as_millis();
         let mut times = Vec::with_capacity(batch.values.len());
         let mut cuts = Vec::new();
         for value in &batch.values {
             let time: Timestamp = (self.at)(value).into();
-            let met = own.min(others);
-            if time <= met && met > emitted {
-                emitted = met;
-                cuts.push((times.len(), met));
-            }
-            own = own.max(time - lag);
             times.push(time);
+            let (time, met) = (time.as_millis(), own.min(others));
+            // Not `&&`: what comes first is as often true as not, and a branch would be guessed wrong.
+            if (time <= met) & (met > emitted) {
+                emitted = met;
+                cuts.push((times.len() - 1, Timestamp::from_millis(met)));
+            }
+            own = own.max(time.saturating_sub(lag));
         }
+        let own = Timestamp::from_millis(own);
         let mut taken = 0;
         for (at, met) in cuts {
             let values = batch.values.drain(..at - taken).collect();
@@ -228,7 +240,7 @@ mod tests {
             frozen: Timestamp::MIN,
         });
         SplitClock {
-            lag: Duration::ZERO,
+            lag_millis: 0,
             splits: splits.collect(),
             silent: Vec::new(),
             emitted: Timestamp::MIN,

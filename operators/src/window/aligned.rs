@@ -268,7 +268,7 @@ where
         let ends = &self.ends;
         let row = |index: usize| RowRef { hash: hashes[index], time: ends[index], key: &keys[index] };
         let (update, mut rows) = (&self.update, records.values.into_iter().zip(records.times));
-        self.panes.change_each(keys.len(), row, &mut self.slots, |_, kept| {
+        self.panes.change_each(keys.len(), row, |_, kept| {
             if let Some((value, time)) = rows.next() {
                 update.add(kept, value, time);
             }

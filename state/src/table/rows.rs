@@ -6,7 +6,7 @@
 
 use crate::hash::with_time;
 use crate::id::Epoch;
-use crate::table::index::Index;
+use crate::table::index::{BYTES_PER_SLOT, Index};
 use crate::table::{RowRef, RowTime, Slot};
 use crate::time::Timestamp;
 
@@ -49,7 +49,8 @@ const FEWEST_GIVEN_BACK: usize = 64;
 
 impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
     /// What a row charges besides its heap: itself and its share of the index.
-    pub(super) const ROW_BYTES: usize = size_of::<Option<Hot<K, V, At>>>() + size_of::<Cold>() + 12;
+    pub(super) const ROW_BYTES: usize =
+        size_of::<Option<Hot<K, V, At>>>() + size_of::<Cold>() + BYTES_PER_SLOT;
 
     pub(super) fn new() -> Self {
         Rows { index: Index::default(), hot: Vec::new(), cold: Vec::new(), free: Vec::new(), least_free: 0 }
@@ -60,6 +61,24 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
     #[inline]
     pub(super) fn guess(&self, wanted: &RowRef<'_, K>) -> Slot {
         self.index.first(index_hash::<At>(wanted.hash, wanted.time))
+    }
+
+    /// Whether each slot holds its row. Reads all of them whatever it finds: the loop does nothing else, so that the
+    /// processor reads many rows at a time, and has them in its cache when they are used next.
+    #[inline]
+    pub(super) fn hold_all<'k>(&self, slots: &[Slot], row: impl Fn(usize) -> RowRef<'k, K>) -> bool
+    where
+        K: 'k,
+    {
+        let mut hold = true;
+        for (number, &slot) in slots.iter().enumerate() {
+            let wanted = row(number);
+            hold &= match self.hot.get(slot as usize) {
+                Some(Some(row)) => (row.key == *wanted.key) & (row.at == At::of(wanted.time)),
+                _ => false,
+            };
+        }
+        hold
     }
 
     /// Whether the slot holds the row; it counts as used then.
