@@ -8,8 +8,16 @@
 
 #[path = "work/chain.rs"]
 mod chain;
+#[path = "work/dedup.rs"]
+mod dedup;
+#[path = "work/exchange.rs"]
+mod exchange;
+#[path = "work/join.rs"]
+mod join;
 #[path = "work/keyed_count.rs"]
 mod keyed_count;
+#[path = "work/session.rs"]
+mod session;
 #[path = "work/window.rs"]
 mod window;
 
@@ -59,7 +67,15 @@ impl Options {
 
 fn main() -> Result<(), String> {
     let options = Options::read()?;
-    let comparisons = [chain::comparisons(), keyed_count::comparisons(), window::comparisons()];
+    let comparisons = [
+        chain::comparisons(),
+        keyed_count::comparisons(),
+        window::comparisons(),
+        session::comparisons(),
+        join::comparisons(),
+        dedup::comparisons(),
+        exchange::comparisons(),
+    ];
     let comparisons: Vec<Comparison> = comparisons.into_iter().flatten().collect();
     if let Some(wanted) = &options.profile {
         return profile(&comparisons, wanted, options.records.unwrap_or(RECORDS_TO_TRY));

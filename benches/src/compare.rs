@@ -1,10 +1,13 @@
 //! The same work done in several ways.
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
 
 use highwater::job::Job;
 
 use crate::cpu::{Taken, measure};
+use crate::feed::{Feed, Repeat};
 use crate::tally::Tally;
 
 type Run = Box<dyn Fn(u64) -> Tally>;
@@ -40,7 +43,34 @@ pub struct Comparison {
     pub engine: Vec<Case>,
 }
 
+/// A way to do the work over records of a pool.
+pub type Way<T> = fn(Feed<T>) -> Tally;
+
 impl Comparison {
+    /// Work over the records of one pool, by the loop and by the engine.
+    pub fn over<T: Repeat>(
+        name: &str,
+        pool: Vec<T>,
+        hand: Way<T>,
+        engine: &[(&'static str, Way<T>)],
+    ) -> Comparison {
+        let pool = Arc::new(pool);
+        let case = |name, way: Way<T>| {
+            let pool = Arc::clone(&pool);
+            Case::new(name, move |records| way(Feed::new(&pool, records)))
+        };
+        Comparison {
+            name: name.to_owned(),
+            feed: case("feed", |feed| {
+                let mut tally = Tally::default();
+                feed.for_each_batch(|batch| tally.count += black_box(batch).len() as u64);
+                tally
+            }),
+            hand: case("hand", hand),
+            engine: engine.iter().map(|&(name, way)| case(name, way)).collect(),
+        }
+    }
+
     /// All cases, the feed first and the loop second.
     pub fn cases(&self) -> impl Iterator<Item = &Case> {
         [&self.feed, &self.hand].into_iter().chain(&self.engine)
@@ -58,6 +88,15 @@ impl Comparison {
             assert_eq!(found, expected, "{}/{} differs from the loop", self.name, case.name);
         }
     }
+}
+
+/// As [`run`], with its state on RocksDB in a directory of its own, and an epoch every second.
+///
+/// # Panics
+/// If it fails, or there is no room for a directory.
+pub fn run_on_rocksdb(job: Job) -> u64 {
+    let directory = tempfile::tempdir().expect("a directory for the state");
+    run(job.state(directory.path()).epoch_interval(Duration::from_secs(1)))
 }
 
 /// Runs a job to its end; gives the number of records that its sources delivered.

@@ -29,6 +29,13 @@ impl<T: Repeat> Feed<T> {
         Feed { pool: Arc::clone(pool), records, next: 0 }
     }
 
+    /// The first half of what is left, or the second.
+    pub fn half(&self, second: bool) -> Feed<T> {
+        let middle = self.next + (self.records - self.next) / 2;
+        let (next, records) = if second { (middle, self.records) } else { (self.next, middle) };
+        Feed { pool: Arc::clone(&self.pool), records, next }
+    }
+
     /// Appends the next records, [`BATCH_RECORDS`] or `limit` at most; says whether there were any.
     #[inline]
     pub fn fill(&mut self, limit: usize, into: &mut Vec<T>) -> bool {

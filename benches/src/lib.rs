@@ -29,3 +29,4 @@ pub mod cpu;
 pub mod feed;
 pub mod input;
 pub mod tally;
+pub mod two;

@@ -1,9 +1,7 @@
 //! A filter and a map over records of 64 bytes.
 
-use std::sync::Arc;
-
 use highwater::prelude::*;
-use highwater_benches::compare::{Case, Comparison, run};
+use highwater_benches::compare::{Comparison, run};
 use highwater_benches::feed::Feed;
 use highwater_benches::input::{self, Wide};
 use highwater_benches::tally::{Tally, TallySink};
@@ -42,39 +40,30 @@ fn timed(topology: &Topology, feed: Feed<Wide>) -> Stream<Wide> {
 
 /// The comparisons of this file.
 pub fn comparisons() -> Vec<Comparison> {
-    let pool = Arc::new(input::wide());
-    let case = |name, run: fn(Feed<Wide>) -> Tally| {
-        let pool = Arc::clone(&pool);
-        Case::new(name, move |records| run(Feed::new(&pool, records)))
-    };
-    vec![Comparison {
-        name: "chain".to_owned(),
-        feed: case("feed", |feed| {
-            let mut tally = Tally::default();
-            feed.for_each_batch(|batch| tally.count += std::hint::black_box(batch).len() as u64);
-            tally
-        }),
-        hand: case("hand", hand),
-        engine: vec![
-            case("verbs", |feed| {
+    vec![Comparison::over(
+        "chain",
+        input::wide(),
+        hand,
+        &[
+            ("verbs", |feed| {
                 engine(|topology, sink| timed(topology, feed).filter(keep).map(convert).sink("out", sink))
             }),
-            case("fused", |feed| {
+            ("fused", |feed| {
                 engine(|topology, sink| {
                     timed(topology, feed).fused(|records| records.filter(keep).map(convert)).sink("out", sink)
                 })
             }),
-            case("verbs-untimed", |feed| {
+            ("verbs-untimed", |feed| {
                 engine(|topology, sink| {
                     topology.source("pool", feed).filter(keep).map(convert).sink("out", sink)
                 })
             }),
-            case("fused-untimed", |feed| {
+            ("fused-untimed", |feed| {
                 engine(|topology, sink| {
                     let records = topology.source("pool", feed);
                     records.fused(|records| records.filter(keep).map(convert)).sink("out", sink)
                 })
             }),
         ],
-    }]
+    )]
 }

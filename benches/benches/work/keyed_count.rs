@@ -1,11 +1,9 @@
 //! A count per key, for ever: told with every record, or only kept.
 
-use std::sync::Arc;
-
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use highwater::prelude::*;
-use highwater_benches::compare::{Case, Comparison, run};
+use highwater_benches::compare::{Comparison, run, run_on_rocksdb};
 use highwater_benches::feed::Feed;
 use highwater_benches::input::{self, Click};
 use highwater_benches::tally::{Tally, TallySink};
@@ -34,12 +32,6 @@ fn hand_kept(feed: Feed<Click>) -> Tally {
     });
     // What is kept is not read by the engine's twin, so only its size is compared; `told` compares the counts.
     Tally { count: counts.values().sum(), sum: 0 }
-}
-
-fn feed_alone(feed: Feed<Click>) -> Tally {
-    let mut tally = Tally::default();
-    feed.for_each_batch(|batch| tally.count += std::hint::black_box(batch).len() as u64);
-    tally
 }
 
 fn counts(topology: &Topology, feed: Feed<Click>) -> Table<u64, u64, Untimed> {
@@ -90,42 +82,25 @@ fn kept(feed: Feed<Click>, job: Backed) -> Tally {
 
 type Backed = fn(Job) -> u64;
 
-fn in_memory(job: Job) -> u64 {
-    run(job)
-}
-
-fn on_rocksdb(job: Job) -> u64 {
-    let directory = tempfile::tempdir().expect("a directory for the state");
-    run(job.state(directory.path()).epoch_interval(Duration::from_secs(1)))
-}
-
 /// The comparisons of this file.
 pub fn comparisons() -> Vec<Comparison> {
-    let pool = Arc::new(input::clicks());
-    let case = |name, run: fn(Feed<Click>) -> Tally| {
-        let pool = Arc::clone(&pool);
-        Case::new(name, move |records| run(Feed::new(&pool, records)))
-    };
     vec![
-        Comparison {
-            name: "keyed_count".to_owned(),
-            feed: case("feed", feed_alone),
-            hand: case("hand", hand_told),
-            engine: vec![
-                case("memory", |feed| told(counts, feed, in_memory)),
-                case("memory-timed", |feed| told(timed_counts, feed, in_memory)),
-                case("rocksdb", |feed| told(counts, feed, on_rocksdb)),
-                case("rocksdb-timed", |feed| told(timed_counts, feed, on_rocksdb)),
+        Comparison::over(
+            "keyed_count",
+            input::clicks(),
+            hand_told,
+            &[
+                ("memory", |feed| told(counts, feed, run)),
+                ("memory-timed", |feed| told(timed_counts, feed, run)),
+                ("rocksdb", |feed| told(counts, feed, run_on_rocksdb)),
+                ("rocksdb-timed", |feed| told(timed_counts, feed, run_on_rocksdb)),
             ],
-        },
-        Comparison {
-            name: "keyed_count_kept".to_owned(),
-            feed: case("feed", feed_alone),
-            hand: case("hand", hand_kept),
-            engine: vec![
-                case("memory", |feed| kept(feed, in_memory)),
-                case("rocksdb", |feed| kept(feed, on_rocksdb)),
-            ],
-        },
+        ),
+        Comparison::over(
+            "keyed_count_kept",
+            input::clicks(),
+            hand_kept,
+            &[("memory", |feed| kept(feed, run)), ("rocksdb", |feed| kept(feed, run_on_rocksdb))],
+        ),
     ]
 }

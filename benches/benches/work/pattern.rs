@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use highwater::prelude::*;
-use highwater_benches::compare::{Case, Comparison, run};
+use highwater_benches::compare::{Case, Comparison, run, run_on_rocksdb};
 use highwater_benches::feed::{Feed, Repeat};
 use highwater_benches::tally::{Tally, TallySink};
 
@@ -218,9 +218,7 @@ fn by_hand(feed: Feed<Pooled>, mut each: impl FnMut(&Step, &mut Tally)) -> Tally
 
 /// With memory enough that all keys stay in it: what is measured is the pattern, not the look-ups on disk.
 fn on_rocksdb(job: Job) -> u64 {
-    let job = job.memory(4 << 30);
-    let directory = tempfile::tempdir().expect("a directory for the state");
-    run(job.state(directory.path()).epoch_interval(Duration::from_secs(1)))
+    run_on_rocksdb(job.memory(4 << 30))
 }
 
 /// How many records it takes until every key has been through its order once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use highwater::prelude::*;
-use highwater_benches::compare::{Case, Comparison, run};
+use highwater_benches::compare::{Case, Comparison, run, run_on_rocksdb};
 use highwater_benches::feed::{Feed, Repeat};
 use highwater_benches::tally::{Tally, TallySink};
 
@@ -140,11 +140,6 @@ fn engine(feed: Feed<Beat>, ratio: i64, job: fn(Job) -> u64) -> Tally {
     sink.tally()
 }
 
-fn on_rocksdb(job: Job) -> u64 {
-    let directory = tempfile::tempdir().expect("a directory for the state");
-    run(job.state(directory.path()).epoch_interval(Duration::from_secs(1)))
-}
-
 /// The comparisons of this file.
 pub fn comparisons() -> Vec<Comparison> {
     let pool = Arc::new(beats());
@@ -163,7 +158,7 @@ pub fn comparisons() -> Vec<Comparison> {
             hand: case("hand", hand),
             engine: vec![
                 case("memory", |feed, ratio| engine(feed, ratio, run)),
-                case("rocksdb", |feed, ratio| engine(feed, ratio, on_rocksdb)),
+                case("rocksdb", |feed, ratio| engine(feed, ratio, run_on_rocksdb)),
             ],
         }
     };

@@ -1,12 +1,11 @@
 //! A count per key and tumbling second.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use highwater::prelude::*;
-use highwater_benches::compare::{Case, Comparison, run};
+use highwater_benches::compare::{Comparison, run, run_on_rocksdb};
 use highwater_benches::feed::Feed;
 use highwater_benches::input::{self, Click, JITTER_MILLIS};
 use highwater_benches::tally::{Tally, TallySink};
@@ -89,29 +88,12 @@ fn engine(feed: Feed<Click>, job: fn(Job) -> u64) -> Tally {
     sink.tally()
 }
 
-fn on_rocksdb(job: Job) -> u64 {
-    let directory = tempfile::tempdir().expect("a directory for the state");
-    run(job.state(directory.path()).epoch_interval(Duration::from_secs(1)))
-}
-
 /// The comparisons of this file.
 pub fn comparisons() -> Vec<Comparison> {
-    let pool = Arc::new(input::clicks());
-    let case = |name, run: fn(Feed<Click>) -> Tally| {
-        let pool = Arc::clone(&pool);
-        Case::new(name, move |records| run(Feed::new(&pool, records)))
-    };
-    vec![Comparison {
-        name: "window".to_owned(),
-        feed: case("feed", |feed| {
-            let mut tally = Tally::default();
-            feed.for_each_batch(|batch| tally.count += std::hint::black_box(batch).len() as u64);
-            tally
-        }),
-        hand: case("hand", hand),
-        engine: vec![
-            case("memory", |feed| engine(feed, run)),
-            case("rocksdb", |feed| engine(feed, on_rocksdb)),
-        ],
-    }]
+    vec![Comparison::over(
+        "window",
+        input::clicks(),
+        hand,
+        &[("memory", |feed| engine(feed, run)), ("rocksdb", |feed| engine(feed, run_on_rocksdb))],
+    )]
 }
