@@ -32,7 +32,7 @@ impl Arrival {
         }
         let first = position / self.group * self.group;
         let length = self.group.min(self.events.saturating_sub(first)).max(1);
-        let step = STEPS.into_iter().find(|step| length % step != 0).unwrap_or(1);
+        let step = STEPS.into_iter().find(|step| !length.is_multiple_of(*step)).unwrap_or(1);
         let place = u128::from(position - first) * u128::from(step) % u128::from(length);
         first + place as u64
     }

@@ -17,9 +17,8 @@ use super::arrival::Arrival;
 use super::words::{self, Words};
 use super::{Auction, Bid, Event, Person};
 
-/// Of so many events in a row, the first ones are persons and the next ones auctions.
+/// Of so many events in a row, the first one is a person and the next ones are auctions.
 const TURN: u64 = 50;
-const PERSONS: u64 = 1;
 const AUCTIONS: u64 = 3;
 
 /// The first number of persons and auctions, and the first category.
@@ -113,8 +112,8 @@ impl Nexmark {
     fn at(&self, random: &mut ChaCha8Rng, number: u64) -> Event {
         random.set_stream(number);
         match number % TURN {
-            turn if turn < PERSONS => Event::Person(self.person(random, number)),
-            turn if turn < PERSONS + AUCTIONS => Event::Auction(self.auction(random, number)),
+            0 => Event::Person(self.person(random, number)),
+            1..=AUCTIONS => Event::Auction(self.auction(random, number)),
             _ => Event::Bid(self.bid(random, number)),
         }
     }
@@ -194,12 +193,12 @@ impl Nexmark {
 
 /// The last person who has come when the event of a number happens, counted from 0.
 fn last_person(number: u64) -> u64 {
-    number / TURN * PERSONS + (number % TURN).min(PERSONS - 1)
+    number / TURN
 }
 
 /// The last auction that has begun when the event of a number happens, which is no person, counted from 0.
 fn last_auction(number: u64) -> u64 {
-    number / TURN * AUCTIONS + (number % TURN - PERSONS).min(AUCTIONS - 1)
+    number / TURN * AUCTIONS + (number % TURN).min(AUCTIONS) - 1
 }
 
 /// The first of the hundred that a person or an auction is one of.

@@ -10,7 +10,8 @@ use super::levels::{Columns, Priced, Statistics, statistics};
 /// A row of the report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct DayReport {
-    day: String,
+    #[serde(serialize_with = "Day::as_text")]
+    day: Day,
     #[serde(flatten)]
     columns: Columns,
 }
@@ -34,6 +35,6 @@ pub(super) fn bidding_statistics(bids: Stream<Priced<Day>>) -> Stream<(Day, Stat
 
 impl DayReport {
     pub(super) fn new(day: Day, statistics: Statistics) -> DayReport {
-        DayReport { day: day.text(), columns: statistics.into() }
+        DayReport { day, columns: statistics.into() }
     }
 }

@@ -14,8 +14,10 @@ pub(super) type ChannelDay = (Text, Day);
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct ChannelReport {
     channel: Text,
-    day: String,
-    minute: String,
+    #[serde(serialize_with = "Day::as_text")]
+    day: Day,
+    #[serde(serialize_with = "Minute::as_text")]
+    minute: Minute,
     #[serde(flatten)]
     columns: Columns,
 }
@@ -39,7 +41,6 @@ pub(super) fn channel_statistics(bids: Stream<Priced<ChannelDay>>) -> Stream<(Ch
 
 impl ChannelReport {
     pub(super) fn new((channel, day): ChannelDay, statistics: Statistics) -> ChannelReport {
-        let minute = statistics.last.text();
-        ChannelReport { channel, day: day.text(), minute, columns: statistics.into() }
+        ChannelReport { channel, day, minute: statistics.last, columns: statistics.into() }
     }
 }

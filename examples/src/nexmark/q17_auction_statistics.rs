@@ -25,7 +25,8 @@ pub(super) type Prices = (u64, u64, u64, u64, u64, u64, u64);
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct AuctionReport {
     auction: u64,
-    day: String,
+    #[serde(serialize_with = "Day::as_text")]
+    day: Day,
     total_bids: u64,
     rank1_bids: u64,
     rank2_bids: u64,
@@ -59,7 +60,7 @@ impl AuctionReport {
         let (total_bids, rank1_bids, rank2_bids, rank3_bids, min_price, max_price, sum_price) = prices;
         AuctionReport {
             auction,
-            day: day.text(),
+            day,
             total_bids,
             rank1_bids,
             rank2_bids,

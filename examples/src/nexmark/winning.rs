@@ -114,7 +114,10 @@ impl<A: Persist + Clone, B: Bidding> Winning<A, B> {
                 let before = winner.replace(bid.clone());
                 Won { auction, about: about.clone(), bid, before }
             }
-            Some(Kept::Expected(bids)) => return Ok(bids.push(bid)),
+            Some(Kept::Expected(bids)) => {
+                bids.push(bid);
+                return Ok(());
+            }
             kept => {
                 *kept = Some(Kept::Expected(vec![bid]));
                 return Ok(());

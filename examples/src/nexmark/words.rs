@@ -30,8 +30,8 @@ const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
 const HOT_CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
 /// How many other channels there are.
 const CHANNELS: u32 = 10_000;
-/// The length of the text that `extra` is cut out of.
-const LETTERS: usize = 1 << 20;
+/// The length of the text that `extra` is cut out of; little enough for a processor's cache.
+const LETTERS: usize = 1 << 16;
 /// The least length of a word by chance.
 const WORD_MIN: usize = 3;
 
