@@ -16,9 +16,9 @@ use highwater_examples::options::{RunOptions, exit_code, log_warnings};
 
 /// A query of the Nexmark benchmark over an auction house's events
 ///
-/// Makes events up as the benchmark's generator does (1 person, 3 auctions and 46 bids of 50 events), or reads them, runs
-/// a query over them and says at its end how many events it dealt with a second. Results go to --output; without it they
-/// are made and dropped.
+/// Makes events up as the benchmark's generator does (1 person, 3 auctions and 46 bids of 50 events), or
+/// reads them, runs a query over them and says at its end how many events it dealt with a second. Results go
+/// to --output; without it they are made and dropped.
 #[derive(Parser)]
 #[command(name = "nexmark", after_long_help = FORMATS)]
 struct Options {
@@ -26,7 +26,7 @@ struct Options {
     #[arg(long, required_unless_present = "dump")]
     query: Option<Query>,
     /// Read these events and make none up; may be given several times
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["dump", "events", "seed", "disorder", "event_rate", "splits"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = MADE_UP)]
     input: Vec<PathBuf>,
     /// How many events to make up
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
@@ -38,22 +38,26 @@ struct Options {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     disorder: Duration,
     /// How many events happen in a second of their own time
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u64).range(1..))]
     event_rate: u64,
-    /// Into how many parts the events are divided to be made at the same time, as many as workers if not given; stays as
-    /// it is when the program goes on from a --state-dir
+    /// Into how many parts the events are divided to be made at the same time, as many as workers if not
+    /// given; stays as it is when the program goes on from a --state-dir
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     splits: Option<u32>,
-    /// Before the query, write all events to this file in the order in which they come, one JSON object a line
+    /// Before the query, write all events to this file in the order in which they come, one JSON object a
+    /// line
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
-    /// Of a query that changes a table, tell the table at the end and not each change; on standard output without
-    /// --output, and so of the other queries all rows
+    /// Of a query that changes a table, tell the table at the end and not each change; on standard output
+    /// without --output, and so of the other queries all rows
     #[arg(long = "final", requires = "query")]
     final_table: bool,
     #[command(flatten)]
     run: RunOptions,
 }
+
+/// The flags for events that are made up.
+const MADE_UP: [&str; 6] = ["dump", "events", "seed", "disorder", "event_rate", "splits"];
 
 const FORMATS: &str = r#"Events, one JSON object a line, times in milliseconds since 1970:
   {"person":{"id":1000,"name":"...","emailAddress":"...","creditCard":"...","city":"...","state":"OR",
@@ -63,9 +67,10 @@ const FORMATS: &str = r#"Events, one JSON object a line, times in milliseconds s
   {"bid":{"auction":1000,"bidder":1000,"price":100,"channel":"...","url":"...","dateTime":1436918400000,
    "extra":"..."}}
 
-Output, one JSON object a line, with the columns of the benchmark's SQL (nexmark/nexmark), times as above. Queries with
-windows (q5, q7, q8, q11, q12) tell a row when its window closes. Those with a table (q4, q6, q9, q15 to q19) tell a row
-whenever it changes. Averages are whole, the rest cut off; q1 has prices with three decimal places.
+Output, one JSON object a line, with the columns of the benchmark's SQL (nexmark/nexmark), times as above.
+Queries with windows (q5, q7, q8, q11, q12) tell a row when its window closes. Those with a table (q4, q6, q9,
+q15 to q19) tell a row whenever it changes. Averages are whole, the rest cut off; q1 has prices with three decimal
+places.
 
 Events that come later than --lateness after later ones are left out of windows. --lateness is 4s, or as much as
 --disorder if that is more."#;

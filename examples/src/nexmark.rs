@@ -1,8 +1,10 @@
-//! The parts of the example `nexmark`: an auction house's events, and the queries of the Nexmark benchmark over them.
+//! The parts of the example `nexmark`: an auction house's events, and the queries of the Nexmark benchmark
+//! over them.
 //!
-//! Each query is a file: what it looks at in an event, a function from that to its results, and the columns of a result.
-//! Their meaning is that of the benchmark's SQL (nexmark/nexmark, `nexmark-flink/src/main/resources/queries`). Where that
-//! leaves the order of equal rows open, the file says which comes first: results are the same for any number of workers.
+//! Each query is a file: what it looks at in an event, a function from that to its results, and the columns
+//! of a result. Their meaning is that of the benchmark's SQL (nexmark/nexmark,
+//! `nexmark-flink/src/main/resources/queries`). Where that leaves the order of equal rows open, the file says
+//! which comes first: results are the same for any number of workers.
 
 mod arrival;
 mod day;

@@ -1,8 +1,9 @@
 //! In which order events come: that of their times, or out of order within groups of the same length.
 //!
-//! Within a group the place of an event is a multiple of a prime number, so that neighbours come far apart. It is a
-//! permutation of each group, the last and shorter one included: the same events come, whatever the disorder. The
-//! number of the event at a position is computed, not remembered, so that any split can begin anywhere.
+//! Within a group the place of an event is a multiple of a prime number, so that neighbours come far apart.
+//! It is a permutation of each group, the last and shorter one included: the same events come, whatever the
+//! disorder. The number of the event at a position is computed, not remembered, so that any split can begin
+//! anywhere.
 
 use highwater::prelude::*;
 

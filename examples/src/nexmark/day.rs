@@ -1,6 +1,7 @@
 //! Days and minutes of the calendar, in UTC, as the benchmark's reports name them.
 //!
-//! They are numbers until they are written: a report that changes with every bid makes no text that nobody reads.
+//! They are numbers until they are written: a report that changes with every bid makes no text that nobody
+//! reads.
 
 use chrono::{DateTime, Datelike};
 use highwater::prelude::*;

@@ -1,7 +1,7 @@
 //! What happens in an auction house: persons come, auctions begin, bids are made.
 //!
-//! In JSON an event is `{"person":{...}}`, `{"auction":{...}}` or `{"bid":{...}}`, with the benchmark's field names; times
-//! are milliseconds since 1970.
+//! In JSON an event is `{"person":{...}}`, `{"auction":{...}}` or `{"bid":{...}}`, with the benchmark's field
+//! names; times are milliseconds since 1970.
 
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Where a query's records come from: of every event a function makes what the query needs, or nothing.
 //!
-//! An event is looked at and not taken, so that a query copies what it needs of it and no more. It knows no query, and
-//! a query does not know how its records are made.
+//! An event is looked at and not taken, so that a query copies what it needs of it and no more. It knows no
+//! query, and a query does not know how its records are made.
 
 use highwater::prelude::*;
 

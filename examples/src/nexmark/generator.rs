@@ -1,10 +1,10 @@
-//! Events by chance, as the benchmark's generator draws them: of 50 events one is a person, three are auctions and the
-//! rest are bids; half of the bids are on one hot auction in a hundred, three in four by a hot bidder, and three in four
-//! auctions are a hot seller's.
+//! Events by chance, as the benchmark's generator draws them: of 50 events one is a person, three are
+//! auctions and the rest are bids; half of the bids are on one hot auction in a hundred, three in four by a
+//! hot bidder, and three in four auctions are a hot seller's.
 //!
-//! Invariant: an event follows from the seed and its number alone. So the events are the same however they are split
-//! over workers, wherever a split begins, and in whatever order they come. Unlike in the published generator a bidder's
-//! number is that of a person; there it is 1000 too large.
+//! Invariant: an event follows from the seed and its number alone. So the events are the same however they
+//! are split over workers, wherever a split begins, and in whatever order they come. Unlike in the published
+//! generator a bidder's number is that of a person; there it is 1000 too large.
 
 use std::sync::Arc;
 

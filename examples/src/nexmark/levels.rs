@@ -1,8 +1,8 @@
 //! Bids, bidders and auctions by the level of the price: what two reports count.
 //!
-//! A bidder counts once for each level, however many bids there are, and so does an auction. Who has been seen is kept
-//! for each of them, not in one row for the report: it lies on all workers, and an epoch writes what has changed. Kept
-//! for ever, as the benchmark does.
+//! A bidder counts once for each level, however many bids there are, and so does an auction. Who has been
+//! seen is kept for each of them, not in one row for the report: it lies on all workers, and an epoch writes
+//! what has changed. Kept for ever, as the benchmark does.
 
 use highwater::prelude::*;
 use highwater::state::Key;

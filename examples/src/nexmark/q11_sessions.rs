@@ -1,4 +1,5 @@
-//! Query 11, user sessions: how many bids each bidder makes with no longer pause between them than 10 seconds.
+//! Query 11, user sessions: how many bids each bidder makes with no longer pause between them than 10
+//! seconds.
 
 use highwater::prelude::*;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Query 12, processing time windows: how many bids each bidder makes in 10 seconds of the clock on the wall.
 //!
-//! The results depend on when the program runs. What can be checked: the windows begin at multiples of 10 seconds within
-//! the time of the run, and the counts of each bidder add up to that bidder's bids.
+//! The results depend on when the program runs. What can be checked: the windows begin at multiples of 10
+//! seconds within the time of the run, and the counts of each bidder add up to that bidder's bids.
 
 use highwater::prelude::*;
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! Query 17, auction statistics report: the bids on each auction and day, and their prices; the average in whole cents,
-//! the rest cut off.
+//! Query 17, auction statistics report: the bids on each auction and day, and their prices; the average in
+//! whole cents, the rest cut off.
 
 use highwater::prelude::*;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! Query 18, find last bid: the last bid of each bidder on each auction.
 //!
-//! Of bids of one moment, which the benchmark leaves open, the higher one is the last; of equal ones the one whose
-//! channel, url and `extra` come later in the alphabet.
+//! Of bids of one moment, which the benchmark leaves open, the higher one is the last; of equal ones the one
+//! whose channel, url and `extra` come later in the alphabet.
 
 use highwater::prelude::*;
 

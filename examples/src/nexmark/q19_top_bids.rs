@@ -1,7 +1,8 @@
 //! Query 19, auction top 10: the ten highest bids on each auction, with their ranks.
 //!
-//! Of equally high bids, which the benchmark leaves open, the earlier one comes first; of those of one moment the one with
-//! the smaller bidder, and then with the channel, url and `extra` that come first in the alphabet.
+//! Of equally high bids, which the benchmark leaves open, the earlier one comes first; of those of one moment
+//! the one with the smaller bidder, and then with the channel, url and `extra` that come first in the
+//! alphabet.
 
 use std::cmp::Reverse;
 

@@ -1,4 +1,5 @@
-//! Query 3, local item suggestion: who sells in Oregon, Idaho or California in category 10, and in which auctions.
+//! Query 3, local item suggestion: who sells in Oregon, Idaho or California in category 10, and in which
+//! auctions.
 //!
 //! An auction may come before its seller.
 

@@ -1,5 +1,5 @@
-//! Query 4, average price for a category: the average of the winning bids of all auctions in each category, in whole
-//! cents, the rest cut off.
+//! Query 4, average price for a category: the average of the winning bids of all auctions in each category,
+//! in whole cents, the rest cut off.
 
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};

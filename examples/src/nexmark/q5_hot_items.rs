@@ -20,7 +20,8 @@ pub(super) fn auction(event: &Event) -> Option<u64> {
     Some(event.bid()?.auction)
 }
 
-/// Counts the bids on each auction; of the counts of one period, which all have the time of its end, the highest ones.
+/// Counts the bids on each auction; of the counts of one period, which all have the time of its end, the
+/// highest ones.
 pub(super) fn hot_items(auctions: Stream<u64>) -> Stream<HotItem> {
     auctions
         .key_by(|auction| *auction)

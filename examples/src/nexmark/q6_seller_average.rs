@@ -1,8 +1,9 @@
-//! Query 6, average selling price by seller: for each auction with a winning bid, the average of it and of the ten before
-//! it among the winning bids of its seller, in whole cents, the rest cut off.
+//! Query 6, average selling price by seller: for each auction with a winning bid, the average of it and of
+//! the ten before it among the winning bids of its seller, in whole cents, the rest cut off.
 //!
-//! That is the benchmark's SQL: a row for each auction, winning bids in the order of their times. Of equal times the
-//! auction with the smaller id comes first. A winner that changes its place changes the averages behind both places.
+//! That is the benchmark's SQL: a row for each auction, winning bids in the order of their times. Of equal
+//! times the auction with the smaller id comes first. A winner that changes its place changes the averages
+//! behind both places.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Query 7, highest bid: the highest bids of every 10 seconds, all of them if several are as high.
 //!
-//! The benchmark's SQL also takes bids of the moment at which a window ends, which is the first of the next, if they are
-//! as high as the highest of the window: [`AlsoAtEnd`].
+//! The benchmark's SQL also takes bids of the moment at which a window ends, which is the first of the next,
+//! if they are as high as the highest of the window: [`AlsoAtEnd`].
 
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Query 9, winning bids: every auction with its winning bid.
 //!
-//! The highest bid wins, of equal ones the earliest; of those, which the benchmark leaves open, that of the bidder with
-//! the smallest id, and then the one whose `extra` comes first in the alphabet.
+//! The highest bid wins, of equal ones the earliest; of those, which the benchmark leaves open, that of the
+//! bidder with the smallest id, and then the one whose `extra` comes first in the alphabet.
 
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! Bringing records together with the one that they refer to, whichever comes first.
 //!
-//! Invariant: whatever the order of arrival, each record that refers to a target meets it once. Kept for each id: the
-//! target, for ever, or the records that came before it. A target's id is its own: of several with one id the first
-//! counts.
+//! Invariant: whatever the order of arrival, each record that refers to a target meets it once. Kept for each
+//! id: the target, for ever, or the records that came before it. A target's id is its own: of several with
+//! one id the first counts.
 
 use highwater::prelude::*;
 use highwater::state::Persist;

@@ -1,7 +1,8 @@
 //! Where results go: every one as it comes, or what is left of them at the end.
 //!
-//! Some queries give rows that stay; others give a table whose rows change, and tell each change as the new row. With
-//! the final table asked for, the last value of each key is kept as state, and told when the input has ended.
+//! Some queries give rows that stay; others give a table whose rows change, and tell each change as the new
+//! row. With the final table asked for, the last value of each key is kept as state, and told when the input
+//! has ended.
 
 use std::path::PathBuf;
 

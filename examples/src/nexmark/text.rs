@@ -1,4 +1,5 @@
-//! Text that is shared and not copied: what is kept of an event holds on to its text at the cost of a counter.
+//! Text that is shared and not copied: what is kept of an event holds on to its text at the cost of a
+//! counter.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -1,8 +1,10 @@
-//! The winning bid of every auction so far: the highest in the time of the auction; of equal ones the earliest.
+//! The winning bid of every auction so far: the highest in the time of the auction; of equal ones the
+//! earliest.
 //!
-//! Three queries are made of it. Bids may come before their auction, and late ones after better ones: what has come of
-//! an auction gives the same winner in any order. Kept for each auction, for ever: its time, what is told of it and its
-//! winner, or the bids that came before it. An auction's id is its own: of several with one id the first counts.
+//! Three queries are made of it. Bids may come before their auction, and late ones after better ones: what
+//! has come of an auction gives the same winner in any order. Kept for each auction, for ever: its time, what
+//! is told of it and its winner, or the bids that came before it. An auction's id is its own: of several with
+//! one id the first counts.
 
 use highwater::prelude::*;
 use highwater::state::Persist;

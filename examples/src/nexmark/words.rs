@@ -1,7 +1,7 @@
 //! The words that events are made of: names, cities, channels and their pages, and letters by chance.
 //!
-//! All of it follows from the seed. The letters of `extra` are cut out of one long text, because drawing each would
-//! cost more than all the rest of an event.
+//! All of it follows from the seed. The letters of `extra` are cut out of one long text, because drawing each
+//! would cost more than all the rest of an event.
 
 use highwater::connectors::generator::RngExt;
 use rand_chacha::ChaCha8Rng;

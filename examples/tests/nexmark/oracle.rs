@@ -29,13 +29,18 @@ pub fn rows_of_queries(dump: &Path, directory: &Path) -> Option<BTreeMap<String,
         }
         code => panic!("scripts/duckdb run: {code:?}: {said}"),
     }
+    Some(rows_in_all(directory))
+}
+
+/// The rows in every file of a directory, by the files' names.
+pub fn rows_in_all(directory: &Path) -> BTreeMap<String, Vec<Row>> {
     let files =
         fs::read_dir(directory).expect("the directory is there").map(|file| file.expect("a file").path());
     let rows = files.map(|file| {
         let query = file.file_stem().expect("a name").to_string_lossy().into_owned();
         (query, rows_in(&file))
     });
-    Some(rows.collect())
+    rows.collect()
 }
 
 /// The rows in a file, in its order.

@@ -26,8 +26,8 @@ CREATE TABLE bid AS
 SELECT b.* REPLACE (make_timestamp_ms(b."dateTime") AS "dateTime")
 FROM (SELECT unnest(bid) FROM event WHERE bid IS NOT NULL) b;
 
--- A bid in the time of its auction, and the winner among them. What the benchmark leaves open is decided as the example
--- says: of equally high bids the earliest, then the smallest bidder, then the first extra.
+-- Of the bids in the time of an auction the winner. What the benchmark leaves open is decided as the example says: of
+-- equally high bids the earliest, then the smallest bidder, then the first extra.
 CREATE VIEW winner AS
 SELECT a.id, a.seller, a.category, b.bidder, b.price, b."dateTime", b.extra
 FROM auction a JOIN bid b ON a.id = b.auction AND b."dateTime" BETWEEN a."dateTime" AND a.expires
