@@ -154,7 +154,7 @@ fn same_rows(found: &[Row], expected: &[Row], what: &str) {
 
 #[test]
 fn every_query_agrees_with_duckdb_on_events_in_order() {
-    let Some(case) = Case::made_up(&["--seed", "1", "--events", "60000"]) else { return };
+    let Some(case) = Case::made_up(&["--seed", "1", "--events", "40000"]) else { return };
     case.holds();
     let found = |query: &str| case.expected[query].len();
     assert!(QUERIES.iter().all(|(query, _)| found(query) > 0), "every query finds something");

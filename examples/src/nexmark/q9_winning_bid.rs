@@ -3,6 +3,8 @@
 //! The highest bid wins, of equal ones the earliest; of those, which the benchmark leaves open, that of the
 //! bidder with the smallest id, and then the one whose `extra` comes first in the alphabet.
 
+use std::cmp::Reverse;
+
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +26,10 @@ impl Bidding for Winner {
     }
 
     fn beats(&self, other: &Winner) -> bool {
-        let rest = |bid: &Winner| (bid.at, bid.bidder);
-        self.price
-            .cmp(&other.price)
-            .then_with(|| rest(other).cmp(&rest(self)))
-            .then_with(|| other.extra.cmp(&self.extra))
-            .is_gt()
+        fn order(bid: &Winner) -> (Reverse<u64>, Timestamp, u64, &str) {
+            (Reverse(bid.price), bid.at, bid.bidder, &bid.extra)
+        }
+        order(self) < order(other)
     }
 }
 
