@@ -8,4 +8,5 @@ pub mod conformance;
 pub mod fraud;
 pub mod iot;
 pub mod live;
+pub mod nexmark;
 pub mod options;

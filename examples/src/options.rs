@@ -79,6 +79,14 @@ impl RunOptions {
     /// # Errors
     /// Those of the job.
     pub fn run(&self, topology: Topology, live: &Live) -> Result<(), JobError> {
+        let job = self.job(topology);
+        let report = live.watch(|| job.run())?;
+        self.tell_end(&report);
+        Ok(())
+    }
+
+    /// The job that runs a topology.
+    pub fn job(&self, topology: Topology) -> Job {
         let mut job = Job::new(topology).workers(self.workers).epoch_interval(self.epoch);
         if let Some(directory) = &self.state_dir {
             job = job.state(directory);
@@ -92,7 +100,11 @@ impl RunOptions {
         if let Some(name) = &self.savepoint_on_stop {
             job = job.savepoint_on_stop(name);
         }
-        let report = live.watch(|| job.run())?;
+        job
+    }
+
+    /// Says where the savepoint is, and how to go on where the input has not ended.
+    pub fn tell_end(&self, report: &Report) {
         tracing::info!(epoch = report.epoch.0, finished = report.finished, "the job has ended");
         if let Some(savepoint) = &report.savepoint {
             eprintln!("The savepoint is {}", savepoint.display());
@@ -106,7 +118,6 @@ impl RunOptions {
         } else if !report.finished {
             eprintln!("Stopped before the end of the input; without --state-dir the next start begins anew.");
         }
-        Ok(())
     }
 }
 
