@@ -37,6 +37,7 @@ pub const WORK: &[(&str, fn() -> Comparison)] = &[
     ("count", work::count::comparison),
     ("count-at-end", work::count::comparison_at_end),
     ("window", work::window::comparison),
-//S
-//J
+    ("window-in-order", work::window::comparison_in_order),
+    ("session", work::session::comparison),
+    ("join", work::join::comparison),
 ];

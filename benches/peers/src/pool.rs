@@ -132,6 +132,12 @@ impl<T: Repeat> Share<T> {
         until > from
     }
 
+    /// Whether there is nothing more to come.
+    pub fn is_out(&self) -> bool {
+        let batch = BATCH_RECORDS as u64;
+        (self.next / batch * self.shares + self.share) * batch + self.next % batch >= self.records
+    }
+
     /// Calls `f` with every batch, in one buffer.
     #[inline]
     pub fn for_each_batch(mut self, mut f: impl FnMut(&[T])) {

@@ -2,8 +2,8 @@
 
 pub mod chain;
 pub mod count;
-//J
-//S
+pub mod join;
+pub mod session;
 pub mod window;
 
 use crate::pool::{Pool, Visit};

@@ -7,10 +7,12 @@
 use highwater_benches::feed::{BATCH_RECORDS, Repeat};
 use highwater_benches::tally::Digest;
 use timely::Config;
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::{Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, StreamVec};
+use timely::worker::Worker;
 
 use super::by_hand::{State, Timed};
 use crate::pool::{Pool, Watermark};
@@ -52,9 +54,8 @@ pub type Build<R> = for<'scope> fn(StreamVec<'scope, u64, R>, &ProbeHandle<u64>,
 /// If Timely does not start, or a worker panics.
 pub fn run<R: Repeat, C: Clock<R>>(pool: &Pool<R>, records: u64, workers: usize, build: Build<R>) -> Total {
     let (pool, total) = (pool.clone(), Total::default());
-    let config = if workers == 1 { Config::thread() } else { Config::process(workers) };
     let part = std::sync::Mutex::new(total.part());
-    let guards = timely::execute(config, move |worker| {
+    execute(workers, move |worker| {
         let part = part.lock().expect("no worker panics with the lock").clone();
         let (mut input, probe) = (InputHandle::new(), ProbeHandle::new());
         worker.dataflow::<u64, _, _>(|scope| build(scope.input_from(&mut input), &probe, part));
@@ -62,19 +63,75 @@ pub fn run<R: Repeat, C: Clock<R>>(pool: &Pool<R>, records: u64, workers: usize,
         let (mut clock, mut batch) = (C::default(), Vec::with_capacity(BATCH_RECORDS));
         while share.fill(BATCH_RECORDS, &mut batch) {
             let time = clock.after(&batch);
-            input.send_batch(&mut batch);
-            batch.clear();
-            input.advance_to(time);
-            worker.step();
-            while worker.peers() > 1 && probe.less_than(&time.saturating_sub(AHEAD_MAX)) {
-                worker.step();
+            send(worker, &mut input, &mut batch, time, &probe);
+        }
+    });
+    total
+}
+
+/// What a dataflow of two inputs is built from.
+pub type BuildTwo<R> =
+    for<'scope> fn([StreamVec<'scope, u64, R>; 2], &ProbeHandle<u64>, Part);
+
+/// The same with two inputs, which are given their batches in turns, each with its own time; together `records`.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_two<R: Repeat, C: Clock<R>>(
+    pools: &[Pool<R>; 2],
+    records: u64,
+    workers: usize,
+    build: BuildTwo<R>,
+) -> Total {
+    let (pools, total) = (pools.clone(), Total::default());
+    let part = std::sync::Mutex::new(total.part());
+    execute(workers, move |worker| {
+        let part = part.lock().expect("no worker panics with the lock").clone();
+        let (mut inputs, probe) = ([InputHandle::new(), InputHandle::new()], ProbeHandle::new());
+        worker.dataflow::<u64, _, _>(|scope| {
+            build(inputs.each_mut().map(|input| scope.input_from(input)), &probe, part);
+        });
+        let (index, peers) = (worker.index() as u64, worker.peers() as u64);
+        let mut shares = pools.each_ref().map(|pool| pool.share(records / 2, index, peers));
+        let mut clocks = [C::default(), C::default()];
+        let (mut batch, mut more) = (Vec::with_capacity(BATCH_RECORDS), true);
+        while more {
+            more = false;
+            for ((share, input), clock) in shares.iter_mut().zip(&mut inputs).zip(&mut clocks) {
+                if share.fill(BATCH_RECORDS, &mut batch) {
+                    let time = clock.after(&batch);
+                    send(worker, input, &mut batch, time, &probe);
+                    more = true;
+                }
             }
         }
     });
+    total
+}
+
+fn execute(workers: usize, work: impl Fn(&mut Worker) + Send + Sync + 'static) {
+    let config = if workers == 1 { Config::thread() } else { Config::process(workers) };
+    let guards = timely::execute(config, work);
     for outcome in guards.expect("Timely starts").join() {
         outcome.expect("a worker of Timely does its work");
     }
-    total
+}
+
+/// Sends a batch, goes on to `time`, and takes a step, or as many as it takes for the others to come near.
+fn send<R: Repeat>(
+    worker: &mut Worker,
+    input: &mut InputHandle<u64, CapacityContainerBuilder<Vec<R>>>,
+    batch: &mut Vec<R>,
+    time: u64,
+    probe: &ProbeHandle<u64>,
+) {
+    input.send_batch(batch);
+    batch.clear();
+    input.advance_to(time);
+    worker.step();
+    while worker.peers() > 1 && probe.less_than(&time.saturating_sub(AHEAD_MAX)) {
+        worker.step();
+    }
 }
 
 /// Sums up what arrives.

@@ -9,26 +9,29 @@
 //! and what is left is what it does for a record: send it, find its key's windows in a queue on the heap, a line or
 //! two more from memory than the loop.
 //!
-//! Renoir's windows of a key begin at its first record; with whole seconds as their time they begin where everyone
-//! else's do. A record older than the first that is open is dropped without a word, so those of one key are put in
-//! order before (`reorder`). With seconds as time, both the watermarks after 1024 records and those after a second are
-//! in its rows; the others get the former.
+//! Renoir's windows of a key begin at its first record, unless all records of a second are given the same time; then
+//! they begin where everyone else's do. A record that is older than the first window that is open is dropped without
+//! a word, so a key's records must be put in order before (`reorder`, which sorts what it holds at each watermark).
+//! There are two comparisons, therefore. In the first, records are out of order, and Renoir's time goes in whole
+//! seconds, so that it sorts rarely and asks its keys once a second. In the second, records are in order, so that
+//! Renoir needs no sorting (with several workers it does, as their shares run apart), and has a watermark after every
+//! 1024 records as the others have.
 
-use std::collections::BTreeMap;
-
+use ::renoir::KeyedStream as KeyedVisits;
+use ::renoir::operator::Operator;
 use ::renoir::operator::window::EventTimeWindow;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use highwater::prelude::*;
 use highwater_benches::compare::run;
-use highwater_benches::input::JITTER_MILLIS;
+use highwater_benches::input::{JITTER_MILLIS, POOL_RECORDS};
 use highwater_benches::tally::Tally;
 
 use crate::compare::{Case, Comparison};
-use crate::engines::by_hand::{self, State};
+use crate::engines::by_hand::{self, ByEnd, State};
 use crate::engines::{renoir, timely};
 use crate::pool::{Pool, Visit, Watermark};
-use crate::total::{Told, Total, TotalSink};
+use crate::total::{Part, Told, Total, TotalSink};
 
 const SECOND: i64 = 1000;
 
@@ -36,26 +39,7 @@ type Counts = HashMap<u64, u64, RandomState>;
 
 /// One map per open window.
 #[derive(Clone, Default)]
-struct Tumbling {
-    open: BTreeMap<i64, Counts>,
-    /// The window of the last record, out of `open` while records fall into it, by its end.
-    current: (i64, Counts),
-    /// The last map that was emptied.
-    spare: Counts,
-}
-
-impl Tumbling {
-    fn turn_to(&mut self, end: i64) {
-        let spare = &mut self.spare;
-        let counts = self.open.remove(&end).unwrap_or_else(|| std::mem::take(spare));
-        let (before, counts) = std::mem::replace(&mut self.current, (end, counts));
-        if counts.is_empty() {
-            self.spare = counts;
-        } else {
-            self.open.insert(before, counts);
-        }
-    }
-}
+struct Tumbling(ByEnd<Counts>);
 
 impl State for Tumbling {
     type Record = Visit;
@@ -64,21 +48,13 @@ impl State for Tumbling {
     #[inline]
     fn add(&mut self, visit: &Visit, _: impl FnMut(Told)) {
         let end = visit.at - visit.at.rem_euclid(SECOND) + SECOND;
-        if end != self.current.0 {
-            self.turn_to(end);
-        }
-        *self.current.1.entry(visit.page).or_default() += 1;
+        *self.0.at(end).entry(visit.page).or_default() += 1;
     }
 
     fn close(&mut self, watermark: i64, mut tell: impl FnMut(Told)) {
-        if self.current.0 <= watermark {
-            self.turn_to(i64::MAX);
-        }
-        while let Some(first) = self.open.first_entry().filter(|first| *first.key() <= watermark) {
-            let (end, mut counts) = first.remove_entry();
+        self.0.close(watermark, |end, counts| {
             counts.drain().for_each(|(key, value)| tell(Told { key, end, value }));
-            self.spare = counts;
-        }
+        });
     }
 }
 
@@ -96,37 +72,46 @@ fn highwater(pool: &Pool<Visit>, records: u64, workers: usize) -> Tally {
     total.tally()
 }
 
-/// Renoir's own windows, with whole seconds as time.
-fn in_renoir(
-    pool: &Pool<Visit>,
-    records: u64,
-    workers: usize,
-    watermarks: impl FnMut(&Visit, &i64) -> Option<i64> + Clone + Send + 'static,
-) -> Tally {
+/// Renoir's own windows: how many ms of event time are one of its time, and what it takes as a record's time.
+struct Ticks {
+    millis: i64,
+    of: fn(&Visit) -> i64,
+    /// The length of a window.
+    window: i64,
+}
+
+/// Time in whole seconds.
+const SECONDS: Ticks = Ticks { millis: SECOND, of: |visit| visit.at.div_euclid(SECOND), window: 1 };
+/// Time in ms, and every record at the last of its second.
+const LAST_MILLIS: Ticks =
+    Ticks { millis: 1, of: |visit| visit.at.div_euclid(SECOND) * SECOND + SECOND - 1, window: SECOND };
+
+fn in_renoir(pool: &Pool<Visit>, records: u64, workers: usize, ticks: Ticks, in_order: bool) -> Tally {
     let total = renoir::run(workers, |context, part| {
-        let counts = renoir::records(context, pool, records)
-            .add_timestamps(|visit| visit.at.div_euclid(SECOND), watermarks)
-            .group_by(|visit| visit.page)
-            .reorder()
-            .window(EventTimeWindow::tumbling(1))
-            .fold((0, 0), |(second, count): &mut (i64, u64), visit: &Visit| {
-                *second = visit.at.div_euclid(SECOND);
-                *count += 1;
-            });
-        let told = |(key, (second, value))| Told { key, end: (second + 1) * SECOND, value };
-        renoir::sum_up(counts.unkey().map(told), part);
+        let visits = renoir::records(context, pool, records);
+        let visits = visits.add_timestamps(ticks.of, renoir::watermarks(ticks.millis));
+        let visits = visits.group_by(|visit| visit.page);
+        if in_order && workers == 1 {
+            count_in_renoir(visits, ticks.window, part);
+        } else {
+            count_in_renoir(visits.reorder(), ticks.window, part);
+        }
     });
     total.tally()
 }
 
-/// A watermark where a second of event time has passed, and none between.
-fn once_a_second() -> impl FnMut(&Visit, &i64) -> Option<i64> + Clone + Send + 'static {
-    let (mut watermark, mut given) = (Watermark::default(), 0);
-    move |visit, _| {
-        watermark.see(visit.at);
-        let second = watermark.now().div_euclid(SECOND);
-        (second > std::mem::replace(&mut given, second)).then_some(second)
-    }
+fn count_in_renoir(
+    visits: KeyedVisits<impl Operator<Out = (u64, Visit)> + 'static>,
+    window: i64,
+    part: Part,
+) {
+    let windows = visits.window(EventTimeWindow::tumbling(window));
+    let counts = windows.fold((0, 0), |(second, count): &mut (i64, u64), visit: &Visit| {
+        *second = visit.at.div_euclid(SECOND);
+        *count += 1;
+    });
+    let told = |(key, (second, value))| Told { key, end: (second + 1) * SECOND, value };
+    renoir::sum_up(counts.unkey().map(told), part);
 }
 
 fn in_renoir_by_hand(pool: &Pool<Visit>, records: u64, workers: usize) -> Tally {
@@ -145,28 +130,40 @@ fn in_timely(pool: &Pool<Visit>, records: u64, workers: usize) -> Tally {
     total.tally()
 }
 
-/// The comparison of this file.
+/// Of records that are out of order.
 pub fn comparison() -> Comparison {
-    let pool = super::visits();
+    compare("window", "count per tumbling second", 4 << 20, super::visits(), |pool, records, workers| {
+        in_renoir(pool, records, workers, SECONDS, false)
+    })
+}
+
+/// Of records that are in order.
+pub fn comparison_in_order() -> Comparison {
+    let mut visits: Vec<Visit> = super::visits().all(POOL_RECORDS as u64).collect();
+    visits.sort_by_key(|visit| visit.at);
+    let what = "count per tumbling second, records in order";
+    compare("window-in-order", what, 2 << 20, Pool::new(visits), |pool, records, workers| {
+        in_renoir(pool, records, workers, LAST_MILLIS, true)
+    })
+}
+
+fn compare(
+    name: &'static str,
+    what: &'static str,
+    records: u64,
+    pool: Pool<Visit>,
+    renoir: fn(&Pool<Visit>, u64, usize) -> Tally,
+) -> Comparison {
     let case = |engine, how, run: fn(&Pool<Visit>, u64, usize) -> Tally| {
         let pool = pool.clone();
         Case::new(engine, how, move |records, workers| run(&pool, records, workers))
     };
-    Comparison {
-        name: "window",
-        what: "count per tumbling second, 100 000 keys",
-        records: 4 << 20,
-        cases: vec![
-            case("loop", "", |pool, records, _| by_hand::run::<Tumbling>(pool.all(records))),
-            case("Highwater", "", highwater),
-            case("Renoir", "windows", |pool, records, workers| {
-                in_renoir(pool, records, workers, renoir::watermarks(SECOND))
-            }),
-            case("Renoir", "windows, a watermark a second", |pool, records, workers| {
-                in_renoir(pool, records, workers, once_a_second())
-            }),
-            case("Renoir", "custom operator", in_renoir_by_hand),
-            case("Timely", "", in_timely),
-        ],
-    }
+    let cases = vec![
+        case("loop", "", |pool, records, _| by_hand::run::<Tumbling>(pool.all(records))),
+        case("Highwater", "", highwater),
+        case("Renoir", "its windows", renoir),
+        case("Renoir", "custom operator", in_renoir_by_hand),
+        case("Timely", "", in_timely),
+    ];
+    Comparison { name, what, records, cases }
 }
