@@ -1,6 +1,7 @@
 //! The same work done by several engines, and what each took, round by round.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use highwater_benches::cpu::Taken;
 use highwater_benches::tally::Tally;
@@ -18,11 +19,7 @@ pub struct Case {
 
 impl Case {
     /// A way to do the work: gets the number of records and of workers, gives what came out.
-    pub fn new(
-        engine: &'static str,
-        how: &'static str,
-        run: impl Fn(u64, usize) -> Tally + 'static,
-    ) -> Case {
+    pub fn new(engine: &'static str, how: &'static str, run: impl Fn(u64, usize) -> Tally + 'static) -> Case {
         Case { engine, how, run: Box::new(run) }
     }
 
@@ -48,20 +45,27 @@ pub struct Comparison {
     pub cases: Vec<Case>,
 }
 
+/// A case whose run that warms up took longer is not run again: that run is its only round.
+const SLOW: Duration = Duration::from_secs(4);
+
 /// What each case of a comparison took: in the order of the cases, then of the rounds.
 pub type Rounds = Vec<Vec<Taken>>;
 
 impl Comparison {
     /// Runs all cases in `rounds` rounds, one after the other in each, and one round more before, which warms up and
-    /// is not reported. Every run's output is compared with that of the loop in the same round.
+    /// is reported only where it took so long that it is not repeated (four seconds). Every run's output is compared with that of the loop in the same round.
     ///
     /// # Errors
     /// If an engine's output differs from the loop's, or nothing came out.
     pub fn run(&self, records: u64, workers: usize, rounds: usize) -> Result<Rounds, String> {
         let mut taken: Rounds = vec![Vec::new(); self.cases.len()];
+        let mut slow = vec![false; self.cases.len()];
         for round in 0..=rounds {
             let mut expected = Tally::default();
             for (number, case) in self.cases.iter().enumerate() {
+                if round > 0 && slow[number] {
+                    continue;
+                }
                 let (found, took) = case.run(records, workers);
                 if number == 0 {
                     expected = found;
@@ -70,7 +74,8 @@ impl Comparison {
                     let (name, case, hand) = (self.name, case.name(), self.cases[0].name());
                     return Err(format!("{name}: {case} gives {found:?}, {hand} gives {expected:?}"));
                 }
-                if round > 0 {
+                slow[number] |= number > 0 && took.wall > SLOW;
+                if round > 0 || slow[number] {
                     taken[number].push(took);
                 }
             }

@@ -77,7 +77,10 @@ impl<T: Repeat> Pool<T> {
     /// # Panics
     /// If there are none, or the last is not full.
     pub fn new(records: Vec<T>) -> Pool<T> {
-        assert!(!records.is_empty() && records.len().is_multiple_of(BATCH_RECORDS), "a pool has whole batches");
+        assert!(
+            !records.is_empty() && records.len().is_multiple_of(BATCH_RECORDS),
+            "a pool has whole batches"
+        );
         Pool(Arc::new(records))
     }
 
@@ -182,8 +185,13 @@ impl<T: Repeat> Source for Splits<T> {
         Ok((0..self.shares).map(|share| share.to_string()).collect())
     }
 
-    fn open(&self, split: &str, from: Option<u64>) -> Result<Box<dyn Reader<Item = T, Position = u64>>, Cause> {
-        let share = Share { next: from.unwrap_or(0), ..self.pool.share(self.records, split.parse()?, self.shares) };
+    fn open(
+        &self,
+        split: &str,
+        from: Option<u64>,
+    ) -> Result<Box<dyn Reader<Item = T, Position = u64>>, Cause> {
+        let share =
+            Share { next: from.unwrap_or(0), ..self.pool.share(self.records, split.parse()?, self.shares) };
         Ok(Box::new(share))
     }
 }

@@ -44,7 +44,8 @@ pub fn machine() -> String {
 
 /// The head of the table.
 pub fn head(workers: usize, rounds: usize) -> String {
-    let workers = if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers (the loop has one)") };
+    let workers =
+        if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers (the loop has one)") };
     format!(
         "{}; {workers}; the median of {rounds} rounds [least .. most]; CPU time is that of all threads.\n\n\
          | work | engine | CPU ns a record | times the loop's CPU time | wall ns a record |\n\

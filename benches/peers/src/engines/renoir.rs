@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use highwater_benches::feed::{BATCH_RECORDS, Repeat};
 use highwater_benches::tally::Digest;
-use renoir::operator::{ElementGenerator, ExchangeData, Operator, StreamElement};
 use renoir::Stream;
+use renoir::operator::{ElementGenerator, ExchangeData, Operator, StreamElement};
 use renoir::prelude::*;
 
 use super::by_hand::{State, Timed};
@@ -60,9 +60,9 @@ where
     S: State<Record: ExchangeData>,
 {
     let (mut state, mut ready, mut signal) = (S::default(), VecDeque::new(), None);
-    records.group_by(key).rich_map_custom(move |mut records| {
-        step(&mut state, &mut ready, &mut signal, &mut records)
-    })
+    records
+        .group_by(key)
+        .rich_map_custom(move |mut records| step(&mut state, &mut ready, &mut signal, &mut records))
 }
 
 /// The next result or signal; a signal comes after the results that it brings about.

@@ -63,15 +63,15 @@ pub fn run<R: Repeat, C: Clock<R>>(pool: &Pool<R>, records: u64, workers: usize,
         let (mut clock, mut batch) = (C::default(), Vec::with_capacity(BATCH_RECORDS));
         while share.fill(BATCH_RECORDS, &mut batch) {
             let time = clock.after(&batch);
-            send(worker, &mut input, &mut batch, time, &probe);
+            send(&mut input, &mut batch, time);
+            step(worker, &probe, time);
         }
     });
     total
 }
 
 /// What a dataflow of two inputs is built from.
-pub type BuildTwo<R> =
-    for<'scope> fn([StreamVec<'scope, u64, R>; 2], &ProbeHandle<u64>, Part);
+pub type BuildTwo<R> = for<'scope> fn([StreamVec<'scope, u64, R>; 2], &ProbeHandle<u64>, Part);
 
 /// The same with two inputs, which are given their batches in turns, each with its own time; together `records`.
 ///
@@ -94,16 +94,14 @@ pub fn run_two<R: Repeat, C: Clock<R>>(
         let (index, peers) = (worker.index() as u64, worker.peers() as u64);
         let mut shares = pools.each_ref().map(|pool| pool.share(records / 2, index, peers));
         let mut clocks = [C::default(), C::default()];
-        let (mut batch, mut more) = (Vec::with_capacity(BATCH_RECORDS), true);
-        while more {
-            more = false;
+        let mut batch = Vec::with_capacity(BATCH_RECORDS);
+        while !shares[1].is_out() {
             for ((share, input), clock) in shares.iter_mut().zip(&mut inputs).zip(&mut clocks) {
-                if share.fill(BATCH_RECORDS, &mut batch) {
-                    let time = clock.after(&batch);
-                    send(worker, input, &mut batch, time, &probe);
-                    more = true;
-                }
+                share.fill(BATCH_RECORDS, &mut batch);
+                let time = clock.after(&batch);
+                send(input, &mut batch, time);
             }
+            step(worker, &probe, *inputs[0].time().min(inputs[1].time()));
         }
     });
     total
@@ -117,17 +115,19 @@ fn execute(workers: usize, work: impl Fn(&mut Worker) + Send + Sync + 'static) {
     }
 }
 
-/// Sends a batch, goes on to `time`, and takes a step, or as many as it takes for the others to come near.
+/// Sends a batch, then goes on to `time`.
 fn send<R: Repeat>(
-    worker: &mut Worker,
     input: &mut InputHandle<u64, CapacityContainerBuilder<Vec<R>>>,
     batch: &mut Vec<R>,
     time: u64,
-    probe: &ProbeHandle<u64>,
 ) {
     input.send_batch(batch);
     batch.clear();
     input.advance_to(time);
+}
+
+/// Takes a step, or as many as it takes for the other workers to come near `time`.
+fn step(worker: &mut Worker, probe: &ProbeHandle<u64>, time: u64) {
     worker.step();
     while worker.peers() > 1 && probe.less_than(&time.saturating_sub(AHEAD_MAX)) {
         worker.step();

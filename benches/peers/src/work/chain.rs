@@ -7,11 +7,11 @@
 //! moves what a filter keeps to the front, as Highwater does, and then maps either in place or record by record into
 //! new batches of 8 KiB: 64 bytes read and written, 2 ns, and a push whose capacity is checked.
 
+use ::timely::dataflow::operators::vec::{Filter as _, Map as _};
 use highwater::prelude::*;
 use highwater_benches::compare::run;
 use highwater_benches::input::{self, Wide};
 use highwater_benches::tally::Tally;
-use ::timely::dataflow::operators::vec::{Filter as _, Map as _};
 
 use crate::compare::{Case, Comparison};
 use crate::engines::timely::Batches;

@@ -10,14 +10,14 @@
 //! Renoir's own counts come out only when the input ends, which a stream's does not; they are compared with the last
 //! count that the others told of each key, for which Highwater and the loop say each count as it changes.
 
+use ::timely::dataflow::StreamVec;
+use ::timely::dataflow::channels::pact::Exchange;
+use ::timely::dataflow::operators::generic::operator::Operator as _;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use highwater::prelude::*;
 use highwater_benches::compare::run;
 use highwater_benches::tally::{Digest, Tally};
-use ::timely::dataflow::StreamVec;
-use ::timely::dataflow::channels::pact::Exchange;
-use ::timely::dataflow::operators::generic::operator::Operator as _;
 
 use crate::compare::{Case, Comparison};
 use crate::engines::timely::Batches;
@@ -133,10 +133,12 @@ fn in_timely_at_end(pool: &Pool<Visit>, records: u64, workers: usize) -> Tally {
                     input.for_each(|_, batch| {
                         batch.drain(..).for_each(|visit| *counts.entry(visit.page).or_default() += 1);
                     });
-                    if frontier.is_empty()
-                        && let Some(capability) = capability.take()
-                    {
-                        output.session(&capability).give_iterator(counts.drain());
+                    let Some(held) = &mut capability else { return };
+                    if let Some(time) = frontier.frontier().first() {
+                        held.downgrade(time);
+                    } else {
+                        output.session(held).give_iterator(counts.drain());
+                        capability = None;
                     }
                 }
             });

@@ -142,7 +142,7 @@ pub fn comparison_in_order() -> Comparison {
     let mut visits: Vec<Visit> = super::visits().all(POOL_RECORDS as u64).collect();
     visits.sort_by_key(|visit| visit.at);
     let what = "count per tumbling second, records in order";
-    compare("window-in-order", what, 2 << 20, Pool::new(visits), |pool, records, workers| {
+    compare("window-in-order", what, 1 << 20, Pool::new(visits), |pool, records, workers| {
         in_renoir(pool, records, workers, LAST_MILLIS, true)
     })
 }
