@@ -45,7 +45,7 @@ pub struct Comparison {
     pub cases: Vec<Case>,
 }
 
-/// A case whose run that warms up took longer is not run again: that run is its only round.
+/// A case whose run that warms up took more CPU time is not run again: that run is its only round.
 const SLOW: Duration = Duration::from_secs(4);
 
 /// What each case of a comparison took: in the order of the cases, then of the rounds.
@@ -53,7 +53,7 @@ pub type Rounds = Vec<Vec<Taken>>;
 
 impl Comparison {
     /// Runs all cases in `rounds` rounds, one after the other in each, and one round more before, which warms up and
-    /// is reported only where it took so long that it is not repeated (four seconds). Every run's output is compared with that of the loop in the same round.
+    /// is reported only where it took so long that it is not repeated (4 s of CPU time). Every run's output is compared with that of the loop in the same round.
     ///
     /// # Errors
     /// If an engine's output differs from the loop's, or nothing came out.
@@ -74,7 +74,7 @@ impl Comparison {
                     let (name, case, hand) = (self.name, case.name(), self.cases[0].name());
                     return Err(format!("{name}: {case} gives {found:?}, {hand} gives {expected:?}"));
                 }
-                slow[number] |= number > 0 && took.wall > SLOW;
+                slow[number] |= number > 0 && took.cpu > SLOW;
                 if round > 0 || slow[number] {
                     taken[number].push(took);
                 }

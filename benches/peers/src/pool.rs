@@ -3,6 +3,9 @@
 //! All engines get the same records in the same batches. Where there are several workers, each has a share: one batch
 //! in as many as there are workers, so that event time goes on evenly in all shares. A loop and Timely are given
 //! batches, Highwater polls for them, Renoir pulls record by record out of an iterator.
+//!
+//! A batch is copied out of the pool for each of them, the iterator included: the copy stands for decoding. Without it
+//! the compiler would see through the iterator, and read of each record the fields that are needed and no others.
 
 use std::sync::Arc;
 
@@ -91,7 +94,7 @@ impl<T: Repeat> Pool<T> {
 
     /// The share number `share` of `shares` in `records` records.
     pub fn share(&self, records: u64, share: u64, shares: u64) -> Share<T> {
-        Share { pool: Arc::clone(&self.0), records, share, shares, next: 0, at: 0, until: 0, round: 0 }
+        Share { pool: Arc::clone(&self.0), records, share, shares, next: 0, batch: Vec::new(), at: 0 }
     }
 
     /// The same records as a source with a split for each of `shares` shares.
@@ -109,10 +112,9 @@ pub struct Share<T> {
     shares: u64,
     /// How many records of this share are out, or in hand.
     next: u64,
-    /// The part of the pool that is in hand, of an iterator, and which time it is handed out.
+    /// The batch that an iterator has in hand, and how many of it are out.
+    batch: Vec<T>,
     at: usize,
-    until: usize,
-    round: u64,
 }
 
 impl<T: Repeat> Share<T> {
@@ -133,6 +135,14 @@ impl<T: Repeat> Share<T> {
         let (from, until, round) = self.advance(limit);
         into.extend(self.pool[from..until].iter().map(|record| record.repeated(round)));
         until > from
+    }
+
+    #[inline(never)]
+    fn refill(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        self.fill(BATCH_RECORDS, &mut batch);
+        (self.batch, self.at) = (batch, 0);
     }
 
     /// Whether there is nothing more to come.
@@ -157,13 +167,10 @@ impl<T: Repeat> Iterator for Share<T> {
 
     #[inline]
     fn next(&mut self) -> Option<T> {
-        if self.at == self.until {
-            (self.at, self.until, self.round) = self.advance(BATCH_RECORDS);
-            if self.at == self.until {
-                return None;
-            }
+        if self.at == self.batch.len() {
+            self.refill();
         }
-        let record = self.pool[self.at].repeated(self.round);
+        let record = self.batch.get(self.at).copied()?;
         self.at += 1;
         Some(record)
     }
