@@ -53,7 +53,8 @@ pub type Rounds = Vec<Vec<Taken>>;
 
 impl Comparison {
     /// Runs all cases in `rounds` rounds, one after the other in each, and one round more before, which warms up and
-    /// is reported only where it took so long that it is not repeated (4 s of CPU time). Every run's output is compared with that of the loop in the same round.
+    /// is reported only where it took so long that it is not repeated (4 s of CPU time). Every run's output is
+    /// compared with that of the loop in the same round.
     ///
     /// # Errors
     /// If an engine's output differs from the loop's, or nothing came out.
