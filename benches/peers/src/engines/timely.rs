@@ -4,6 +4,8 @@
 //! one, where there is no event time) and the worker takes a step, so that what is in flight stays in the caches. With
 //! several workers a probe before the sink keeps a worker from running far ahead of the others.
 
+use std::time::Duration;
+
 use highwater_benches::feed::{BATCH_RECORDS, Repeat};
 use highwater_benches::tally::Digest;
 use timely::Config;
@@ -19,7 +21,9 @@ use crate::pool::{Pool, Watermark};
 use crate::total::{Part, Total};
 
 /// How far a worker's input may be ahead of the slowest worker, in units of its time: batches, or ms of event time.
-const AHEAD_MAX: u64 = 64;
+const AHEAD_MAX: u64 = 256;
+/// How long a worker that is ahead sleeps at most, where nothing wakes it: spinning would be counted as its work.
+const WAIT_MAX: Duration = Duration::from_millis(1);
 
 /// What makes Timely's time of a batch: the time that the input moves on to after it.
 pub trait Clock<R>: Default {
@@ -130,7 +134,7 @@ fn send<R: Repeat>(
 fn step(worker: &mut Worker, probe: &ProbeHandle<u64>, time: u64) {
     worker.step();
     while worker.peers() > 1 && probe.less_than(&time.saturating_sub(AHEAD_MAX)) {
-        worker.step();
+        worker.step_or_park(Some(WAIT_MAX));
     }
 }
 
