@@ -32,6 +32,7 @@ fn epoch(criterion: &mut Criterion) {
                     let delta = counts.freeze();
                     taken += start.elapsed();
                     assert_eq!(delta.len() as u64, keys, "every row was changed");
+                    assert_eq!(counts.in_memory() as u64, keys, "every row is in memory");
                     counts.commit(&delta);
                 }
                 taken

@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 use highwater::state::Backend;
 use highwater::state::delta::{Delta, Family};
 
-use table::{Counts, Scattered};
+use table::Counts;
 
 /// Records of an epoch.
 const RECORDS: usize = 100_000;
@@ -69,6 +69,28 @@ fn state_cache(criterion: &mut Criterion) {
             );
         });
         group.finish();
+    }
+}
+
+/// Numbers below a bound that follow no order.
+struct Scattered {
+    state: u64,
+    below: u64,
+}
+
+impl Scattered {
+    /// Numbers below `below`.
+    fn below(below: u64) -> Scattered {
+        Scattered { state: 1, below }
+    }
+
+    /// So many of them.
+    fn take(&mut self, count: usize) -> Vec<u64> {
+        let mut next = || {
+            self.state = self.state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            ((u128::from(self.state) * u128::from(self.below)) >> 64) as u64
+        };
+        (0..count).map(|_| next()).collect()
     }
 }
 

@@ -81,25 +81,3 @@ impl Counts {
         self.table.len()
     }
 }
-
-/// Numbers below a bound that follow no order.
-pub struct Scattered {
-    state: u64,
-    below: u64,
-}
-
-impl Scattered {
-    /// Numbers below `below`.
-    pub fn below(below: u64) -> Scattered {
-        Scattered { state: 1, below }
-    }
-
-    /// So many of them.
-    pub fn take(&mut self, count: usize) -> Vec<u64> {
-        let mut next = || {
-            self.state = self.state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            (u128::from(self.state) * u128::from(self.below) >> 64) as u64
-        };
-        (0..count).map(|_| next()).collect()
-    }
-}

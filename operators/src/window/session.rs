@@ -10,7 +10,6 @@
 //! sessions of a key are open at once depends on how far the watermark lags behind, not on how long the key has been
 //! there; a row is written as a whole in every epoch that changes it.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use highwater_state::table::{RowRef, Slot, Table};
 use highwater_state::time::duration_millis;
 use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::aggregate::update::Update;
 use crate::batch::KeyedBatch;
@@ -70,12 +70,12 @@ impl Session {
     }
 
     /// Which of a key's open sessions a record with this time joins; if none, an empty range where it belongs.
-    fn joined<A>(&self, open: &VecDeque<OpenSession<A>>, time: Timestamp) -> Range<usize> {
+    fn joined<A>(&self, open: &Open<A>, time: Timestamp) -> Range<usize> {
         let from = open.partition_point(|session| self.end(session.last) < time);
         let begins_in_time = |session: &&OpenSession<A>| {
             session.first.as_millis().saturating_sub(self.gap_millis) <= time.as_millis()
         };
-        from..from + open.range(from..).take_while(begins_in_time).count()
+        from..from + open[from..].iter().take_while(begins_in_time).count()
     }
 }
 
@@ -93,11 +93,11 @@ impl Windows for Session {
         _: &Firing,
         opening: &mut NodeOpening<'_>,
     ) -> Result<WindowOperator<K, T, U::Value>, OpenError> {
-        let sessions = opening.store::<K, VecDeque<OpenSession<U::Kept>>>(None, Family::Values)?;
+        let sessions = opening.store::<K, Open<U::Kept>>(None, Family::Values)?;
         let timers = opening.store::<K, ()>(Some("timers"), Family::Timers)?;
         Ok(Box::new(Sessions {
             windows: *self,
-            sessions: Table::<K, VecDeque<OpenSession<U::Kept>>>::open(sessions, opening.committed())?,
+            sessions: Table::<K, Open<U::Kept>>::open(sessions, opening.committed())?,
             timers: Panes::<K, ()>::open(timers, opening.committed())?,
             watermark: KeptWatermark::open(opening)?,
             update: Arc::clone(update),
@@ -119,9 +119,12 @@ struct OpenSession<A> {
     kept: Option<A>,
 }
 
+/// The open sessions of a key, in the order of time: mostly one, which stands in the row itself.
+type Open<A> = SmallVec<[OpenSession<A>; 1]>;
+
 struct Sessions<K, A, U> {
     windows: Session,
-    sessions: Table<K, VecDeque<OpenSession<A>>>,
+    sessions: Table<K, Open<A>>,
     timers: Panes<K, ()>,
     watermark: KeptWatermark,
     update: Arc<U>,
@@ -137,7 +140,7 @@ struct Sessions<K, A, U> {
 /// Adds a record to the sessions of its key that it joins, which become one.
 fn add<T, U: Update<T>>(
     update: &U,
-    open: &mut VecDeque<OpenSession<U::Kept>>,
+    open: &mut Open<U::Kept>,
     joined: Range<usize>,
     record: T,
     time: Timestamp,
@@ -150,7 +153,7 @@ fn add<T, U: Update<T>>(
     session.last = session.last.max(time);
     update.add(&mut session.kept, record, time);
     for _ in 1..joined.len() {
-        let Some(later) = open.remove(joined.start + 1) else { return };
+        let later = open.remove(joined.start + 1);
         let session = &mut open[joined.start];
         session.last = session.last.max(later.last);
         match (&mut session.kept, later.kept) {
@@ -229,7 +232,7 @@ where
             let slot = self.slots[index];
             let open = self.sessions.value(slot);
             let joined = open.map_or(0..0, |open| self.windows.joined(open, time));
-            let last = open.and_then(|open| open.range(joined.clone()).next_back());
+            let last = open.and_then(|open| open[joined.clone()].last());
             let last = last.map_or(time, |session| session.last.max(time));
             let end = self.windows.end(last);
             if end <= watermark {
@@ -250,27 +253,34 @@ where
         watermark: Timestamp,
         out: &mut Out<K, T, U::Value>,
     ) -> Result<Progress, Fault> {
-        // Also what was set anew on the way: a key's sessions fire in the order of their ends.
-        while let Some(time) = self.timers.due(watermark)? {
+        loop {
             if !out.has_room() {
                 return Ok(Progress::Again);
             }
-            let mut due = std::mem::take(&mut self.due);
+            let (mut due, mut hashes) = (std::mem::take(&mut self.due), std::mem::take(&mut self.hashes));
             due.clear();
-            self.timers.take(time, self.most, &mut due)?;
-            let mut hashes = std::mem::take(&mut self.hashes);
+            // Timers of many times, so that the rows of their keys are looked up together. A key may be there twice.
+            while due.len() < self.most
+                && let Some(time) = self.timers.due(watermark)?
+            {
+                self.timers.take(time, self.most - due.len(), &mut due)?;
+            }
             hashes.clear();
             hashes.extend(due.iter().map(|(key, ())| key_hash(key)));
             let row = |index: usize| RowRef { hash: hashes[index], time: Timestamp::MIN, key: &due[index].0 };
             self.sessions.resolve(due.len(), row, &mut self.slots)?;
             self.arming.clear();
             for (index, (key, ())) in due.iter().enumerate() {
-                if let Some(end) = self.fire(key, self.slots[index], time, out) {
+                if let Some(end) = self.fire(key, self.slots[index], watermark, out) {
                     self.arming.push((index, end));
                 }
             }
             self.arm(|index| (hashes[index], &due[index].0))?;
+            let is_over = due.is_empty();
             (self.due, self.hashes) = (due, hashes);
+            if is_over {
+                break;
+            }
         }
         self.watermark.rise(watermark);
         Ok(Progress::Done)
