@@ -18,7 +18,7 @@ use crate::error::{Result, StateError};
 use crate::id::{Epoch, KEY_GROUPS, KeyGroup};
 use crate::layout::{after_prefix, split_time_row, time_prefix, value_prefix};
 use crate::persist::{Key, Persist, decode, encode};
-use crate::table::{Place, RowRef, Slot, Table};
+use crate::table::{Place, ROWS_AT_ONCE, RowRef, Slot, Table};
 use crate::time::Timestamp;
 
 /// Up to how many dropped rows an epoch deletes one by one; above it, by one range per key group. Ranges cost
@@ -143,7 +143,14 @@ impl<K: Key, V: Persist> Panes<K, V> {
         }
         let Some(slots) = self.panes.get_mut(&time) else { return Ok(false) };
         let from = slots.len().saturating_sub(most);
-        for slot in slots.drain(from..).rev().filter(|&slot| slot != NO_SLOT) {
+        for (number, slot) in slots[from..].iter().rev().copied().enumerate() {
+            if number % ROWS_AT_ONCE == 0 && slots.len() - from > 8 {
+                let end = slots.len() - number;
+                self.table.will_take(&slots[end.saturating_sub(ROWS_AT_ONCE).max(from)..end]);
+            }
+            if slot == NO_SLOT {
+                continue;
+            }
             let Some(taken) = self.table.take(slot) else { continue };
             if taken.persisted && !self.dropped_many {
                 let place = self.table.place();
@@ -157,6 +164,7 @@ impl<K: Key, V: Persist> Panes<K, V> {
             }
             rows.extend(taken.value.map(|value| (taken.key, value)));
         }
+        slots.truncate(from);
         let more = !slots.is_empty();
         if !more {
             self.panes.remove(&time);

@@ -312,6 +312,11 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         Ok(())
     }
 
+    /// Says that these rows are taken out next, which is faster then.
+    pub(crate) fn will_take(&self, slots: &[Slot]) {
+        self.rows.touch(slots);
+    }
+
     /// Takes a row out, without any trace in the next delta; the caller deletes it from the backend, if that
     /// holds it, and has loaded every row up to its time.
     pub(crate) fn take(&mut self, slot: Slot) -> Option<Taken<K, V>> {
@@ -592,7 +597,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
 
 /// How many rows are looked up together: enough that their reads from memory overlap, and few enough that what is read
 /// is still in the first-level cache when it is used.
-const ROWS_AT_ONCE: usize = 128;
+pub(crate) const ROWS_AT_ONCE: usize = 128;
 
 /// How many rows eviction may look at for each row that comes in. If it is too few to find what may go, because
 /// most may not, the table grows over its limit by a part of what may not go, and not further.
