@@ -1,8 +1,8 @@
 //! Encoding and decoding of what stands in state, beside the same bytes put together by hand.
 //!
 //! Back of the envelope, for one row: a count and a mean are 24 bytes in memory and some 15 encoded, a session with a
-//! name some 40. By hand that is a handful of stores without a check, 2 ns; the codec writes integers with as many bytes
-//! as they need, a loop and a branch for each, 3 ns an integer; decoding a name allocates it, 20 ns.
+//! name some 40. By hand that is a handful of stores without a check, 2 ns; the codec writes integers with as many
+//! bytes as they need, a loop and a branch for each, 3 ns an integer; decoding a name allocates it, 20 ns.
 
 use std::hint::black_box;
 

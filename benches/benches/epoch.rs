@@ -1,9 +1,9 @@
-//! The end of an epoch in which every row was changed: what the worker does, which its records wait for, and the commit,
-//! which they do not wait for.
+//! The end of an epoch in which every row was changed: what the worker does, which its records wait for, and the
+//! commit, which they do not wait for.
 //!
-//! Back of the envelope, for one row of a count: it is read where it stands, 10 ns, encoded with its key of 14 bytes, 30
-//! ns, and the encoded rows are sorted, 20 comparisons of 14 bytes for a million rows: 200 ns. The commit copies it into
-//! RocksDB's log, 20 bytes, and inserts it into a skip list: 500 ns in the order of the keys.
+//! Back of the envelope, for one row of a count: it is read where it stands, 10 ns, encoded with its key of 14 bytes,
+//! 30 ns, and the encoded rows are sorted, 20 comparisons of 14 bytes for a million rows: 200 ns. The commit copies
+//! it into RocksDB's log, 20 bytes, and inserts it into a skip list: 500 ns in the order of the keys.
 
 #[path = "work/table.rs"]
 mod table;

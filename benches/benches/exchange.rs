@@ -2,8 +2,8 @@
 //!
 //! Back of the envelope, for one record with two workers:
 //!
-//! - half of the records move: the 40 bytes of key, hash, record and slot are written into the other worker's batch, 10 ns,
-//!   and read there from the third-level cache, 10 ns; a batch of 1024 goes through a channel, 100 ns in all;
+//! - half of the records move: the 40 bytes of key, hash, record and slot are written into the other worker's batch,
+//!   10 ns, and read there from the third-level cache, 10 ns; a batch of 1024 goes through a channel, 100 ns in all;
 //! - which worker a record goes to is as random as its key, so it is found without a branch or guessed wrong every
 //!   second time, 5 ns;
 //! - what is gained is that each worker's rows, half of them, lie in its own second-level cache.

@@ -20,6 +20,7 @@
 
 mod account;
 mod index;
+mod row_time;
 mod rows;
 
 use std::ops::{ControlFlow, Range};
@@ -35,6 +36,7 @@ use crate::panes::{Filing, OnDisk, Pins, Taken, row_time};
 use crate::persist::{Key, Persist, decode, encode};
 use crate::time::Timestamp;
 use account::Account;
+pub use row_time::RowTime;
 use rows::{Cold, Rows};
 
 /// Where a table's rows are filed, and what it shares with other tables.
@@ -62,31 +64,6 @@ pub struct RowRef<'a, K> {
     pub time: Timestamp,
     /// The key.
     pub key: &'a K,
-}
-
-/// What tells apart two rows of one key: nothing, or the time, where rows are ordered by it.
-pub trait RowTime: Copy + Eq + 'static {
-    /// Whether the rows are ordered by time.
-    const ORDERED: bool;
-
-    /// What is kept of a row's time.
-    fn of(time: Timestamp) -> Self;
-}
-
-impl RowTime for () {
-    const ORDERED: bool = false;
-
-    #[inline]
-    fn of(_: Timestamp) {}
-}
-
-impl RowTime for Timestamp {
-    const ORDERED: bool = true;
-
-    #[inline]
-    fn of(time: Timestamp) -> Timestamp {
-        time
-    }
 }
 
 /// The number of a row in its table; valid until the table is frozen or told to make room.

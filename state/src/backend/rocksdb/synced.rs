@@ -6,9 +6,10 @@
 //! synced itself. Invariant: what is noted was synced, so a database that does not reach it has lost something; after
 //! a kill of the process the note is exact, after a power cut it may be some seconds old and shows less.
 //!
-//! The same goes for the manifest, of which RocksDB takes a missing end for a crash's as well: when the database has been
-//! closed, the manifest's number and a hash of it are noted, and compared before it is opened again. After a kill there is
-//! no hash, and none of another manifest, with which a start went on that was killed before it noted anything.
+//! The same goes for the manifest, of which RocksDB takes a missing end for a crash's as well: when the database has
+//! been closed, the manifest's number and a hash of it are noted, and compared before it is opened again. After a
+//! kill there is no hash, and none of another manifest, with which a start went on that was killed before it noted
+//! anything.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
