@@ -42,6 +42,9 @@ use way::{Orders, WAYS, Way};
 /// Partitions of every topic.
 const PARTITIONS: i32 = 4;
 
+/// Records that are copied where nothing is measured.
+const RECORDS_TO_CHECK: u64 = 20_000;
+
 struct Options {
     broker: Option<String>,
     only: Vec<String>,
@@ -65,13 +68,14 @@ impl Options {
             input: "input".to_owned(),
             output: String::new(),
         };
+        let mut measures = false;
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(format!("{arg} needs a value"));
             let wrong = |error: &dyn std::fmt::Display| format!("{arg}: {error}");
             match arg.as_str() {
-                "--bench" => {}
-                "--test" => (options.runs, options.records) = (1, 20_000),
+                "--bench" => measures = true,
+                "--test" => measures = false,
                 "--broker" => options.broker = Some(value()?),
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--runs" => options.runs = value()?.parse().map_err(|error| wrong(&error))?,
@@ -82,6 +86,9 @@ impl Options {
                 "--output" => options.output = value()?,
                 _ => return Err(format!("{arg} is none of --broker --only --runs --records --under")),
             }
+        }
+        if !measures && options.child.is_none() {
+            (options.runs, options.records) = (1, RECORDS_TO_CHECK);
         }
         options.runs = options.runs.max(1);
         Ok(options)
