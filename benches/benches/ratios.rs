@@ -23,6 +23,7 @@ mod window;
 
 use highwater_benches::compare::Comparison;
 use highwater_benches::cpu::Taken;
+use highwater_benches::spread::Spread;
 
 /// Records with which the outputs are compared, and all there are where nothing is measured.
 const RECORDS_TO_CHECK: u64 = 200_000;
@@ -134,25 +135,5 @@ fn compare(comparison: &Comparison, options: &Options) {
         let name = format!("{}/{}", comparison.name, case.name);
         let (cpu, ratio) = (Spread::of(cpu).to_string(), ratio.to_string());
         println!("{name:32} {cpu:>24} {ratio:>28} {:>12.2}", wall.median);
-    }
-}
-
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(values: impl IntoIterator<Item = f64>) -> Spread {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        Spread { least: values[0], median: values[values.len() / 2], most: values[values.len() - 1] }
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} [{:.2} .. {:.2}]", self.median, self.least, self.most)
     }
 }

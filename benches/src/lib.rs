@@ -20,6 +20,7 @@
 //! | `cargo bench -p highwater-benches --bench ratios` | engine against loop, interleaved, medians and spread |
 //! | `... --bench ratios -- --only keyed_count --runs 11` | some of it, with more runs |
 //! | `... --bench ratios -- --profile keyed_count/rocksdb` | one side, once, to run under a profiler |
+//! | `cargo bench -p highwater-benches --bench kafka` | from topic to topic, beside a loop and Kafka Streams |
 //!
 //! `--seconds N` sets how long one run takes about, `--records N` how many records it takes. Debug information
 //! for a profiler: `CARGO_PROFILE_BENCH_DEBUG=1`.
@@ -28,5 +29,6 @@ pub mod compare;
 pub mod cpu;
 pub mod feed;
 pub mod input;
+pub mod spread;
 pub mod tally;
 pub mod two;

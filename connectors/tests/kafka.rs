@@ -361,8 +361,8 @@ fn a_quiet_topic_keeps_its_position_when_retention_drops_its_markers() {
         assert_ne!(poll(&mut reader, 10, &mut read), Poll::Finished);
         assert!(Instant::now() < end, "stays at {:?}", reader.position());
     }
-    assert_eq!(read.values, ["a", "b"]);
     let position = reader.position();
+    assert_eq!((read.values.concat().as_str(), position.next_offset), ("ab", 3));
     drop(reader);
     broker.drop_before("quiet", 0, 3);
     let mut reader = source.open("partition-0", Some(position)).unwrap();

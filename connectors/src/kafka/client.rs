@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::fetched::{Gone, Queue};
 use super::secrets::Secrets;
 use super::{ANSWER_TIMEOUT, Kafka, KafkaError};
 
@@ -259,19 +259,23 @@ pub(super) fn partitions_of<C: ClientContext>(
 }
 
 /// Passes on what a consumer reports.
-pub(super) struct ConsumerReports(Troubles);
+pub(super) struct ConsumerReports {
+    troubles: Troubles,
+    gone: Gone,
+}
 
 impl ClientContext for ConsumerReports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
+        self.gone.hear(facility, message, &self.troubles.topic);
+        self.troubles.log(level, facility, message);
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        self.0.error(&error, reason);
+        self.troubles.error(&error, reason);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        self.0.statistics(statistics);
+        self.troubles.statistics(statistics);
     }
 }
 
@@ -279,7 +283,7 @@ impl ConsumerContext for ConsumerReports {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
             tracing::warn!(
-                topic = %self.0.topic,
+                topic = %self.troubles.topic,
                 "offsets were not committed to the group; monitoring lags, nothing is lost: {error}"
             );
         }
@@ -297,14 +301,15 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(kafka: &Kafka, topic: &str) -> Result<Self, KafkaError> {
         let commits = kafka.group.is_some();
-        let reports = ConsumerReports(Troubles::new(kafka, topic, commits));
+        let reports =
+            ConsumerReports { troubles: Troubles::new(kafka, topic, commits), gone: Gone::default() };
         let consumer =
             kafka.consumer_settings()?.create_with_context(reports).map_err(|error| kafka.refused(error))?;
         Ok(Client { consumer: Arc::new(consumer), commits, latest: Mutex::default() })
     }
 
     fn troubles(&self) -> &Troubles {
-        &self.consumer.client().context().0
+        &self.consumer.client().context().troubles
     }
 
     /// The topic's partitions.
@@ -337,18 +342,15 @@ impl Client {
     }
 
     /// Begins to fetch a partition.
-    pub(super) fn assign(
-        &self,
-        partition: i32,
-        offset: i64,
-    ) -> Result<PartitionQueue<ConsumerReports>, KafkaError> {
+    pub(super) fn assign(&self, partition: i32, offset: i64) -> Result<Queue, KafkaError> {
         let topic = &self.troubles().topic;
         let held = self.consumer.assignment().map_err(|error| self.failed(&error.to_string()))?;
         if held.find_partition(topic, partition).is_some() {
             return Err(KafkaError::Taken { topic: topic.clone(), partition });
         }
-        let queue = self.consumer.split_partition_queue(topic, partition);
+        let queue = Queue::of(&self.consumer, topic, partition);
         let queue = queue.ok_or_else(|| self.failed("no queue for the partition"))?;
+        self.consumer.client().context().gone.forget(partition);
         let list = self.list(partition, offset)?;
         self.consumer.incremental_assign(&list).map_err(|error| self.failed(&error.to_string()))?;
         Ok(queue)
@@ -363,13 +365,9 @@ impl Client {
         }
     }
 
-    /// The offset behind everything that the partition's queue has given out, records or not.
-    pub(super) fn progress(&self, partition: i32) -> Option<i64> {
-        let positions = self.consumer.position().ok()?;
-        match positions.find_partition(&self.troubles().topic, partition)?.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        }
+    /// Whether the brokers do not know a partition any more that is being fetched, as far as was served.
+    pub(super) fn is_gone(&self, partition: i32) -> bool {
+        self.consumer.client().context().gone.has(partition)
     }
 
     /// Serves call-backs and reports without waiting.

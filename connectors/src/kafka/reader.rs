@@ -1,24 +1,24 @@
 //! Reads one partition.
 //!
 //! Invariant: `next` is behind everything that was delivered and never behind anything that was not. It rises with
-//! each record, and over offsets without records (commit markers, aborted transactions) by what the consumer says
-//! it has passed; otherwise retention could drop the markers of a quiet topic and make a good position look lost.
+//! each record, and over offsets without records (commit markers, aborted transactions) by where the client says that
+//! the partition ends; otherwise retention could drop the markers of a quiet topic and make a good position look
+//! lost. What the consumer calls its position is of no use here: librdkafka moves it one offset too far when a
+//! batch holds the end of the partition.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use highwater_operators::codec::Decode;
 use highwater_operators::error::Cause;
 use highwater_operators::source::{Origin, Poll, Polled, Reader};
 use highwater_state::Epoch;
-use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, ConsumerReports, passes};
+use super::client::{Client, passes};
+use super::fetched::{Fetched, Queue};
 use super::transactions::Transactions;
-use super::{KafkaError, PROGRESS_INTERVAL, Tombstones};
+use super::{KafkaError, Tombstones};
 
 /// Where a partition is continued. Survives a restart in the job's epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub(super) struct Partition {
     topic: String,
     number: i32,
     // Before `client`: the queue has to go while the consumer is still there.
-    queue: PartitionQueue<ConsumerReports>,
+    queue: Queue,
     client: Arc<Client>,
     /// Of which the position is part, if any.
     transactions: Option<Arc<Transactions>>,
@@ -42,7 +42,7 @@ impl Partition {
     pub(super) fn new(
         topic: String,
         number: i32,
-        queue: PartitionQueue<ConsumerReports>,
+        queue: Queue,
         client: Arc<Client>,
         transactions: Option<Arc<Transactions>>,
     ) -> Self {
@@ -64,12 +64,9 @@ pub(super) struct KafkaReader<T> {
     next: i64,
     /// Where the split finishes, if it does.
     end: Option<i64>,
-    /// Whether the end of the partition was met since the consumer was last asked for its progress.
-    caught_up: bool,
-    asked: Instant,
 }
 
-impl<T> KafkaReader<T> {
+impl<T: 'static> KafkaReader<T> {
     pub(super) fn new(
         partition: Partition,
         codec: Arc<dyn Decode<T>>,
@@ -77,52 +74,63 @@ impl<T> KafkaReader<T> {
         next: i64,
         end: Option<i64>,
     ) -> Self {
-        KafkaReader { partition, codec, tombstones, next, end, caught_up: false, asked: Instant::now() }
+        KafkaReader { partition, codec, tombstones, next, end }
     }
 
     fn has_finished(&self) -> bool {
         self.end.is_some_and(|end| self.next >= end)
     }
 
-    /// Passes the offsets without records at the end of the partition.
-    fn pass_holes(&mut self) {
-        if self.caught_up && self.asked.elapsed() >= PROGRESS_INTERVAL {
-            if let Some(progress) = self.partition.client.progress(self.partition.number) {
-                self.next = self.next.max(progress);
+    /// Takes what one look into the queue gives.
+    fn take(&mut self, limit: usize, into: &mut Polled<T>) -> Result<(), KafkaError> {
+        let KafkaReader { partition: Partition { topic, number, queue, .. }, codec, tombstones, .. } = self;
+        let (next, end) = (&mut self.next, self.end);
+        queue.take(limit, |fetched| {
+            let (offset, bytes) = match fetched {
+                Fetched::Record { offset, payload } => (offset, payload),
+                // Everything before that end was delivered, or is no record; it is not before the end at opening.
+                Fetched::End { offset } => {
+                    *next = end.unwrap_or(offset).max(*next);
+                    return Ok(end.is_none());
+                }
+                Fetched::Report(code) => return reported(code, topic, *number, *next).map(|()| true),
+            };
+            if let Some(end) = end.filter(|end| offset >= *end) {
+                *next = end;
+                return Ok(false);
             }
-            self.caught_up = false;
-            self.asked = Instant::now();
-        }
+            *next = offset + 1;
+            let decoded = match (bytes, *tombstones) {
+                (None, Tombstones::Bad) => Err("no payload".to_owned()),
+                (bytes, _) => codec.decode(bytes.unwrap_or_default()),
+            };
+            into.push(decoded, bytes.unwrap_or_default(), || Origin::Topic {
+                topic: topic.clone(),
+                partition: *number,
+                offset,
+            });
+            Ok(end.is_none_or(|end| *next < end))
+        })
     }
+}
 
-    /// What the partition reported in place of a record.
-    fn reported(&mut self, error: ClientError) -> Result<(), KafkaError> {
-        if let ClientError::PartitionEOF(_) = error {
-            // The consumer has fetched up to an end that is not before the one at opening.
-            if let Some(end) = self.end {
-                self.next = self.next.max(end);
-            }
-            self.caught_up = true;
+/// What it means that the partition reported this in place of a record.
+fn reported(code: Code, topic: &str, number: i32, offset: i64) -> Result<(), KafkaError> {
+    let reason = match code {
+        code if passes(code) => {
+            tracing::warn!(topic = %topic, partition = number, "Kafka, tried again: {code}");
             return Ok(());
         }
-        let (topic, number) = (&self.partition.topic, self.partition.number);
-        let reason = match error.rdkafka_error_code() {
-            Some(code) if passes(code) => {
-                tracing::warn!(topic = %topic, partition = number, "Kafka, tried again: {error}");
-                return Ok(());
-            }
-            Some(Code::AutoOffsetReset) => {
-                "the offset is not in the partition any more: retention has dropped it, or the topic was made anew"
-                    .to_owned()
-            }
-            Some(Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
-                "the brokers do not know it any more: the topic was deleted".to_owned()
-            }
-            Some(code) => code.to_string(),
-            None => error.to_string(),
-        };
-        Err(KafkaError::Read { topic: topic.clone(), partition: number, offset: self.next, reason })
-    }
+        Code::AutoOffsetReset => {
+            "the offset is not in the partition any more: retention has dropped it, or the topic was made anew"
+                .to_owned()
+        }
+        Code::UnknownPartition | Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+            "the brokers do not know it any more: the topic was deleted".to_owned()
+        }
+        code => code.to_string(),
+    };
+    Err(KafkaError::Read { topic: topic.to_owned(), partition: number, offset, reason })
 }
 
 impl<T: Send + 'static> Reader for KafkaReader<T> {
@@ -131,37 +139,12 @@ impl<T: Send + 'static> Reader for KafkaReader<T> {
 
     fn poll(&mut self, limit: usize, into: &mut Polled<T>) -> Result<Poll, Cause> {
         self.partition.client.serve()?;
+        if self.partition.client.is_gone(self.partition.number) {
+            reported(Code::UnknownPartition, &self.partition.topic, self.partition.number, self.next)?;
+        }
         let before = into.len();
-        for _ in 0..limit {
-            if self.has_finished() {
-                break;
-            }
-            match self.partition.queue.poll(Duration::ZERO) {
-                None => {
-                    self.pass_holes();
-                    break;
-                }
-                Some(Err(error)) => self.reported(error)?,
-                Some(Ok(message)) => {
-                    let offset = message.offset();
-                    if let Some(end) = self.end.filter(|end| offset >= *end) {
-                        self.next = end;
-                        break;
-                    }
-                    self.next = offset + 1;
-                    let (topic, number) = (&self.partition.topic, self.partition.number);
-                    let bytes = message.payload();
-                    let decoded = match (bytes, self.tombstones) {
-                        (None, Tombstones::Bad) => Err("no payload".to_owned()),
-                        (bytes, _) => self.codec.decode(bytes.unwrap_or_default()),
-                    };
-                    into.push(decoded, bytes.unwrap_or_default(), || Origin::Topic {
-                        topic: topic.clone(),
-                        partition: number,
-                        offset,
-                    });
-                }
-            }
+        if !self.has_finished() {
+            self.take(limit, into)?;
         }
         match into.len() - before {
             0 if self.has_finished() => Ok(Poll::Finished),

@@ -11,7 +11,9 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaConfRes;
 
 use super::secrets::{HIDDEN, Secrets};
-use super::{Kafka, KafkaError, METADATA_REFRESH_MS, PREFETCH_KIB, PREFETCH_LOOK_MS, PRODUCER_QUEUE_KIB};
+use super::{
+    Kafka, KafkaError, LINGER_MS, METADATA_REFRESH_MS, PREFETCH_KIB, PREFETCH_LOOK_MS, PRODUCER_QUEUE_KIB,
+};
 
 /// A setting that a guarantee rests on.
 struct Needed {
@@ -119,8 +121,12 @@ impl Kafka {
     /// The settings of a producer.
     pub(super) fn producer_settings(&self) -> Result<ClientConfig, KafkaError> {
         let queue = PRODUCER_QUEUE_KIB.to_string();
+        // librdkafka has two names for one setting: whichever the user chose, ours does not stand beside it.
+        let of_user = self.settings.get("queue.buffering.max.ms").or(self.settings.get("linger.ms"));
+        let linger = of_user.cloned().unwrap_or(LINGER_MS.to_string());
         let habits = [
             ("queue.buffering.max.kbytes", queue.as_str()),
+            ("linger.ms", linger.as_str()),
             ("allow.auto.create.topics", "false"),
             ("partitioner", "murmur2_random"),
         ];

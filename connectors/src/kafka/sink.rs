@@ -8,10 +8,8 @@
 //! decide the epoch, and a writer takes nothing between its end of the epoch and the decision: there is one
 //! transaction at a time, and what is written goes into it.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use highwater_operators::batch::Batch;
@@ -20,21 +18,21 @@ use highwater_operators::decide::Decide;
 use highwater_operators::error::Cause;
 use highwater_operators::sink::{Publish, Sink, Writer};
 use highwater_state::Epoch;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::{Troubles, ask, partitions_of};
+use super::delivery::{Failure, Flight, ProducerReports, serve};
+use super::outgoing::Outgoing;
+use super::send_batch::{Outcome, Topic};
 use super::transactions::{Instance, Transactions};
 use super::{DRAIN_TIMEOUT, IN_FLIGHT_RECORDS, Kafka, KafkaError};
 
-/// How long one look for acknowledgements waits while draining; short, because the client waits all of it.
-const LOOK: Duration = Duration::from_millis(1);
-
-/// How many reports one call without waiting serves; a report covers a whole request's records.
-const REPORTS_PER_CALL: usize = 8;
+/// How long the writer sleeps between two looks for acknowledgements while it drains: 0.2 ms, which an epoch does not
+/// notice and which costs 2 % of a core. Not a `poll` that waits: one of less than 2 ms does so by reading the clock
+/// again and again, and takes the processor from the brokers' answers.
+const LOOK: Duration = Duration::from_micros(200);
 
 type KeyOf<T> = Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>;
 type HeadersOf<T> = Arc<dyn Fn(&T) -> Headers + Send + Sync>;
@@ -42,8 +40,8 @@ type HeadersOf<T> = Arc<dyn Fn(&T) -> Headers + Send + Sync>;
 /// What a record carries beside its key and value: names and bytes, in order.
 pub type Headers = Vec<(&'static str, Vec<u8>)>;
 
-/// Writes records to a topic: exactly once if its cluster was made with [`Kafka::exactly_once`], at least once if not.
-/// Made by [`Kafka::sink`].
+/// Writes records to a topic: exactly once if its cluster was made with [`Kafka::exactly_once`], at least once if
+/// not. Made by [`Kafka::sink`].
 ///
 /// Each record is one message; order is kept per partition and worker. Records go to partitions by the hash of
 /// their key, or at random without one. Without transactions records that the last committed epoch does not cover are
@@ -58,6 +56,7 @@ pub struct KafkaSink<T> {
     key: Option<KeyOf<T>>,
     headers: Option<HeadersOf<T>>,
     drain: Duration,
+    in_flight: usize,
     producer: Arc<Mutex<Option<Arc<BaseProducer<ProducerReports>>>>>,
 }
 
@@ -70,6 +69,7 @@ impl<T> Clone for KafkaSink<T> {
             key: self.key.clone(),
             headers: self.headers.clone(),
             drain: self.drain,
+            in_flight: self.in_flight,
             producer: self.producer.clone(),
         }
     }
@@ -82,6 +82,7 @@ impl<T> fmt::Debug for KafkaSink<T> {
             .field("topic", &self.topic)
             .field("has_key", &self.key.is_some())
             .field("drain", &self.drain)
+            .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
     }
 }
@@ -98,6 +99,7 @@ impl<T: 'static> KafkaSink<T> {
             key: None,
             headers: None,
             drain: DRAIN_TIMEOUT,
+            in_flight: IN_FLIGHT_RECORDS,
             producer: Arc::default(),
         }
     }
@@ -119,6 +121,14 @@ impl<T: 'static> KafkaSink<T> {
     /// [`DRAIN_TIMEOUT`]. Beyond librdkafka's `message.timeout.ms`, 5 minutes by default, it has no effect.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain = limit;
+        self
+    }
+
+    /// How many records of one worker may wait for the brokers' acknowledgement before it takes no more; the default
+    /// is [`IN_FLIGHT_RECORDS`]. No more than this is written in the time of one answer: raise it where brokers are
+    /// far away. At least 1; a batch is taken as a whole, so there may be one more of them.
+    pub fn in_flight(mut self, records: usize) -> Self {
+        self.in_flight = records.max(1);
         self
     }
 
@@ -179,12 +189,14 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
             key: self.key.clone(),
             headers: self.headers.clone(),
             drain: self.drain,
+            in_flight: self.in_flight,
             way,
             queue_bytes: self.kafka.queue_bytes(),
             written: 0,
             flight: Arc::default(),
-            waiting: VecDeque::new(),
-            scratch: Vec::new(),
+            outgoing: Outgoing::default(),
+            destination: None,
+            refusal: None,
             taken: 0,
         }))
     }
@@ -203,7 +215,7 @@ enum Way {
 }
 
 impl Way {
-    fn producer(&self) -> &BaseProducer<ProducerReports> {
+    fn producer(&self) -> &Arc<BaseProducer<ProducerReports>> {
         match self {
             Way::Plain(producer) => producer,
             Way::InTransactions { instance, .. } => &instance.producer,
@@ -257,99 +269,6 @@ impl Way {
     }
 }
 
-pub(super) fn serve(producer: &BaseProducer<ProducerReports>) {
-    for _ in 0..REPORTS_PER_CALL {
-        producer.poll(Duration::ZERO);
-    }
-}
-
-/// The records of one writer that the client has and the brokers have not acknowledged.
-#[derive(Default)]
-pub(super) struct Flight {
-    open: AtomicUsize,
-    failure: OnceLock<Failure>,
-}
-
-/// Why a record was not taken.
-#[derive(Clone)]
-struct Failure {
-    reason: String,
-    /// Whether it would not be the next time either.
-    for_good: bool,
-}
-
-impl Failure {
-    fn of(error: &ClientError) -> Failure {
-        let code = error.rdkafka_error_code();
-        let for_good = code.is_some_and(|code| {
-            matches!(
-                code,
-                Code::UnknownTopic
-                    | Code::UnknownTopicOrPartition
-                    | Code::TopicAuthorizationFailed
-                    | Code::MessageSizeTooLarge
-                    | Code::InvalidMessageSize
-                    | Code::InvalidRecord
-            )
-        });
-        Failure { reason: why(error), for_good }
-    }
-
-    fn for_topic(&self, topic: &str) -> KafkaError {
-        KafkaError::Delivery { topic: topic.to_owned(), reason: self.reason.clone(), for_good: self.for_good }
-    }
-}
-
-/// Passes on what a producer reports.
-pub(super) struct ProducerReports(pub(super) Troubles);
-
-impl ClientContext for ProducerReports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
-
-    fn error(&self, error: ClientError, reason: &str) {
-        self.0.error(&error, reason);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.0.statistics(statistics);
-    }
-}
-
-impl ProducerContext for ProducerReports {
-    type DeliveryOpaque = Arc<Flight>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, flight: Arc<Flight>) {
-        if let Err((error, _)) = result {
-            let _ = flight.failure.set(Failure::of(error));
-        }
-        // The failure is seen by whoever sees the count.
-        flight.open.fetch_sub(1, Ordering::Release);
-    }
-}
-
-fn why(error: &ClientError) -> String {
-    match error.rdkafka_error_code() {
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-            "the topic does not exist".to_owned()
-        }
-        Some(Code::MessageSizeTooLarge) => {
-            "it is larger than the topic's or the brokers' `max.message.bytes` allows".to_owned()
-        }
-        Some(Code::MessageTimedOut) => "the brokers did not acknowledge it in time".to_owned(),
-        Some(code) => code.to_string(),
-        None => error.to_string(),
-    }
-}
-
-/// A message that the client's queue had no room for.
-struct Message {
-    key: Option<Vec<u8>>,
-    headers: Option<Headers>,
-    payload: Vec<u8>,
-}
-
 struct KafkaWriter<T> {
     brokers: String,
     topic: Arc<str>,
@@ -358,6 +277,7 @@ struct KafkaWriter<T> {
     key: Option<KeyOf<T>>,
     headers: Option<HeadersOf<T>>,
     drain: Duration,
+    in_flight: usize,
     way: Way,
     /// How much the client's queue holds.
     queue_bytes: u64,
@@ -365,97 +285,114 @@ struct KafkaWriter<T> {
     written: u64,
     flight: Arc<Flight>,
     /// Behind everything that was sent; at most a batch, if `ready` is heeded.
-    waiting: VecDeque<Message>,
-    scratch: Vec<u8>,
+    outgoing: Outgoing,
+    /// The topic as the producer knows it, once something was sent.
+    destination: Option<Topic>,
+    /// Why a record was not taken and never will be.
+    refusal: Option<KafkaError>,
     taken: u64,
 }
 
 impl<T: 'static> KafkaWriter<T> {
-    /// Hands a message to the client; `false` if its queue is full.
-    fn send(
-        &self,
-        key: Option<&[u8]>,
-        headers: Option<&Headers>,
-        payload: &[u8],
-    ) -> Result<bool, KafkaError> {
-        let refused = |error: &ClientError| Failure::of(error).for_topic(&self.topic);
-        self.way.begin().map_err(|error| refused(&error))?;
-        let headers = headers.map(|headers| {
-            let with = |all: OwnedHeaders, (key, value): &(&'static str, Vec<u8>)| {
-                all.insert(Header { key, value: Some(value) })
-            };
-            headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), with)
-        });
-        self.flight.open.fetch_add(1, Ordering::Relaxed);
-        let record = BaseRecord {
-            topic: &self.topic,
-            partition: None,
-            payload: Some(payload),
-            key,
-            timestamp: None,
-            headers,
-            delivery_opaque: self.flight.clone(),
-        };
-        let Err((error, _)) = self.way.producer().send(record) else { return Ok(true) };
-        self.flight.open.fetch_sub(1, Ordering::Relaxed);
-        match error.rdkafka_error_code() {
-            // There will never be room for it.
-            Some(Code::QueueFull) if payload.len() as u64 > self.queue_bytes => Err(self.refused(format!(
-                "{} bytes are more than the setting `queue.buffering.max.kbytes` allows",
-                payload.len()
-            ))),
-            Some(Code::QueueFull) => Ok(false),
-            Some(Code::MessageSizeTooLarge) => Err(self.refused(format!(
-                "{} bytes are more than the setting `message.max.bytes` allows",
-                payload.len()
-            ))),
-            _ => Err(refused(&error)),
+    /// Hands over what waits, as far as there is room.
+    fn send_waiting(&mut self) -> Result<(), KafkaError> {
+        if self.outgoing.is_empty() {
+            return Ok(());
         }
+        self.way.begin().map_err(|error| Failure::of(&error).for_topic(&self.topic))?;
+        let outcome = if self.headers.is_some() { self.send_each() } else { self.send_all()? };
+        self.outgoing.pass(outcome.taken);
+        let Some(code) = outcome.refused else { return Ok(()) };
+        let bytes = self.outgoing.iter().next().map_or(0, |(_, payload)| payload.len());
+        let error = match code {
+            Code::QueueFull if bytes as u64 <= self.queue_bytes => return Ok(()),
+            // There will never be room for it.
+            Code::QueueFull => self.refused(format!(
+                "{bytes} bytes are more than the setting `queue.buffering.max.kbytes` allows"
+            )),
+            Code::MessageSizeTooLarge => {
+                self.refused(format!("{bytes} bytes are more than the setting `message.max.bytes` allows"))
+            }
+            code => Failure::of(&ClientError::MessageProduction(code)).for_topic(&self.topic),
+        };
+        // It is not tried again: what stands behind it may have been taken.
+        self.refusal = Some(error.clone());
+        Err(error)
+    }
+
+    /// All in one call.
+    fn send_all(&mut self) -> Result<Outcome, KafkaError> {
+        let producer = self.way.producer();
+        let destination = match self.destination.take() {
+            Some(topic) if topic.is_of(producer) => topic,
+            _ => Topic::of(producer, &self.topic).ok_or_else(|| {
+                let (topic, brokers) = (self.topic.to_string(), self.brokers.clone());
+                KafkaError::UnknownTopic { topic, brokers }
+            })?,
+        };
+        let destination = self.destination.insert(destination);
+        Ok(destination.send(self.outgoing.iter(), &self.flight))
+    }
+
+    /// One by one, with headers, which the call for many cannot take.
+    fn send_each(&mut self) -> Outcome {
+        let mut taken = 0;
+        for (key, payload, headers) in self.outgoing.with_headers() {
+            let headers = headers.map(|headers| {
+                let with = |all: OwnedHeaders, (key, value): &(&'static str, Vec<u8>)| {
+                    all.insert(Header { key, value: Some(value) })
+                };
+                headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), with)
+            });
+            let record = BaseRecord {
+                topic: &self.topic,
+                partition: None,
+                payload: Some(payload),
+                key,
+                timestamp: None,
+                headers,
+                delivery_opaque: self.flight.clone(),
+            };
+            self.flight.add(1);
+            if let Err((error, _)) = self.way.producer().send(record) {
+                self.flight.remove(1);
+                return Outcome { taken, refused: Some(error.rdkafka_error_code().unwrap_or(Code::Fail)) };
+            }
+            taken += 1;
+        }
+        Outcome { taken, refused: None }
     }
 
     /// The record that is next to be sent cannot be.
     fn refused(&self, reason: String) -> KafkaError {
-        let behind = self.waiting.len().saturating_sub(1) as u64;
+        let behind = self.outgoing.len().saturating_sub(1) as u64;
         let (topic, worker, record) = (self.topic.to_string(), self.worker, self.taken - behind);
         KafkaError::Encode { topic, worker, record, reason }
     }
 
-    /// Hands over what waits, as far as there is room.
-    fn send_waiting(&mut self) -> Result<(), KafkaError> {
-        while let Some(message) = self.waiting.front() {
-            if !self.send(message.key.as_deref(), message.headers.as_ref(), &message.payload)? {
-                break;
-            }
-            self.waiting.pop_front();
-        }
-        Ok(())
-    }
-
     fn check(&self) -> Result<(), KafkaError> {
-        if let Some(failure) = self.flight.failure.get() {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        if let Some(failure) = self.flight.failure() {
             return Err(failure.for_topic(&self.topic));
         }
         self.way.producer().context().0.check()
     }
 
     fn open(&self) -> usize {
-        self.flight.open.load(Ordering::Acquire) + self.waiting.len()
+        self.flight.open() + self.outgoing.len()
     }
 
     fn take(&mut self, value: &T) -> Result<(), KafkaError> {
         self.taken += 1;
         self.written += 1;
-        self.scratch.clear();
-        if let Err(reason) = self.codec.encode(value, &mut self.scratch) {
-            let (topic, worker, record) = (self.topic.to_string(), self.worker, self.taken);
-            return Err(KafkaError::Encode { topic, worker, record, reason });
-        }
         let key = self.key.as_ref().map(|key| key(value));
         let headers = self.headers.as_ref().map(|headers| headers(value));
-        if !self.waiting.is_empty() || !self.send(key.as_deref(), headers.as_ref(), &self.scratch)? {
-            self.waiting.push_back(Message { key, headers, payload: self.scratch.clone() });
-        }
-        Ok(())
+        self.outgoing.add(|into| self.codec.encode(value, into), key, headers).map_err(|reason| {
+            let (topic, worker, record) = (self.topic.to_string(), self.worker, self.taken);
+            KafkaError::Encode { topic, worker, record, reason }
+        })
     }
 }
 
@@ -463,9 +400,9 @@ impl<T: 'static> KafkaWriter<T> {
     fn write_all(&mut self, batch: &mut Batch<T>) -> Result<(), KafkaError> {
         serve(self.way.producer());
         self.check()?;
-        self.send_waiting()?;
         batch.times.clear();
-        batch.values.drain(..).try_for_each(|value| self.take(&value))
+        batch.values.drain(..).try_for_each(|value| self.take(&value))?;
+        self.send_waiting()
     }
 
     /// Waits until everything is acknowledged, or the drain timeout is over.
@@ -484,7 +421,7 @@ impl<T: 'static> KafkaWriter<T> {
                 return Err(KafkaError::Drain { brokers, topic, open, within: self.drain, reason });
             }
             self.send_waiting()?;
-            self.way.producer().poll(LOOK);
+            std::thread::sleep(LOOK);
         }
     }
 }
@@ -494,8 +431,9 @@ impl<T: 'static> Writer<T> for KafkaWriter<T> {
         self.write_all(batch).map_err(|error| self.way.failure(error))
     }
 
-    /// Not ready while [`IN_FLIGHT_RECORDS`] wait for their acknowledgement, the client's queue is full, or the last
-    /// epoch is not decided. A writer that has failed is ready, so that the next call says why.
+    /// Not ready while [`in_flight`](KafkaSink::in_flight) records wait for their acknowledgement, the client's
+    /// queue is full, or the last epoch is not decided. A writer that has failed is ready, so that the next call
+    /// says why.
     fn ready(&mut self) -> bool {
         match self.way.is_open() {
             Ok(true) => {}
@@ -506,7 +444,7 @@ impl<T: 'static> Writer<T> for KafkaWriter<T> {
         if self.check().is_err() || self.send_waiting().is_err() {
             return true;
         }
-        self.waiting.is_empty() && self.open() < IN_FLIGHT_RECORDS
+        self.outgoing.is_empty() && self.open() < self.in_flight
     }
 
     /// Waits until everything is acknowledged. In transactions the receipt is how many records that was.

@@ -21,8 +21,9 @@ use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{LAST_LOOKS, Troubles, ask, partitions_of};
+use super::delivery::{ProducerReports, serve};
 use super::group::{Group, Partition};
-use super::sink::{ProducerReports, serve};
+
 use super::{
     ABORT_TIMEOUT, CHECK_EPOCHS, Kafka, KafkaError, TAKE_OVER_TIMEOUT, TRANSACTION_INTERVALS,
     TRANSACTION_TIMEOUT_MAX, TRANSACTION_TIMEOUT_MIN, marker,
@@ -42,7 +43,7 @@ struct Members {
 
 /// One producer, from a take-over to the next.
 pub(super) struct Instance {
-    pub(super) producer: BaseProducer<ProducerReports>,
+    pub(super) producer: Arc<BaseProducer<ProducerReports>>,
     /// How many troubles the producer had had when the epoch's transaction was begun; `None` if none is.
     begun: Mutex<Option<u64>>,
 }
@@ -329,7 +330,7 @@ impl Transactions {
                 None => may_pass(self.failed("take over", &error.to_string())),
             });
         }
-        Ok(Arc::new(Instance { producer, begun: Mutex::default() }))
+        Ok(Arc::new(Instance { producer: Arc::new(producer), begun: Mutex::default() }))
     }
 
     /// What a failed call on the producer means.
