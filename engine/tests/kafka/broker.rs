@@ -194,15 +194,23 @@ impl Broker {
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
         let partitions = metadata.topics()[0].partitions().len();
         let mut list = TopicPartitionList::new();
+        let mut ends = Vec::new();
         for partition in 0..partitions as i32 {
             list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+            let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).expect("it has an end");
+            ends.push(end);
         }
         consumer.assign(&list).expect("is assigned");
         let (mut seen, mut ended, until) = (Vec::new(), vec![false; partitions], Instant::now() + PATIENCE);
         while ended.contains(&false) {
             assert!(Instant::now() < until, "the topic `{topic}` does not end");
             match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => seen.push(make(&message)),
+                Some(Ok(message)) => {
+                    seen.push(make(&message));
+                    // The end is told only where nothing is written for a while.
+                    let partition = message.partition() as usize;
+                    ended[partition] |= message.offset() + 1 >= ends[partition];
+                }
                 Some(Err(KafkaError::PartitionEOF(partition))) => ended[partition as usize] = true,
                 Some(Err(error)) => println!("while reading `{topic}`: {error}"),
                 None => {}
