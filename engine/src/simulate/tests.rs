@@ -6,7 +6,7 @@ use super::*;
 use crate::prelude::*;
 
 /// How many seeds find every planted bug, and are clean without.
-const SEEDS_TRIED: u64 = 400;
+const SEEDS_TRIED: u64 = 1000;
 
 /// Records every 40 ms, out of order by up to 90 ms.
 fn visits(from: i64, count: i64) -> Vec<(i64, i64)> {
