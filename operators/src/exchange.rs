@@ -8,10 +8,14 @@
 //! Invariant HW-5: sending never blocks. What a full channel does not take waits here, the edge says that it is
 //! full, and the worker goes on with other work.
 
+mod deal;
+
 use std::any::Any;
 use std::collections::VecDeque;
 
 use highwater_state::KeyGroup;
+
+use deal::Deal;
 
 use crate::batch::{Batch, KeyedBatch, Records};
 use crate::edge::{Deliver, Receive};
@@ -77,27 +81,18 @@ impl<B: Clone + Send + 'static> Exchange<B> {
 }
 
 fn cut_by_owner<K, T>(batch: KeyedBatch<K, T>, workers: usize) -> Vec<KeyedBatch<K, T>> {
-    let mut parts: Vec<KeyedBatch<K, T>> = Vec::with_capacity(workers);
-    let expected = batch.keys.len() / workers + batch.keys.len() / 8 + 1;
-    parts.resize_with(workers, || KeyedBatch {
-        keys: Vec::with_capacity(expected),
-        hashes: Vec::with_capacity(expected),
-        records: Batch {
-            values: Vec::with_capacity(expected),
-            times: Vec::with_capacity(if batch.records.times.is_empty() { 0 } else { expected }),
-            split: batch.records.split,
-        },
+    let owners = batch.hashes.iter().map(|&hash| KeyGroup::of_hash(hash).worker(workers));
+    let deal = Deal::new(workers, owners);
+    let Batch { values, times, split } = batch.records;
+    let (keys, hashes) = (deal.column(batch.keys), deal.column(batch.hashes));
+    let records = deal.column(values).into_iter().zip(deal.column(times));
+    let parts = keys.into_iter().zip(hashes).zip(records);
+    let keyed = parts.map(|((keys, hashes), (values, times))| KeyedBatch {
+        keys,
+        hashes,
+        records: Batch { values, times, split },
     });
-    let mut times = batch.records.times.into_iter();
-    let rows = batch.keys.into_iter().zip(batch.hashes).zip(batch.records.values);
-    for ((key, hash), value) in rows {
-        let part = &mut parts[KeyGroup::of_hash(hash).worker(workers)];
-        part.keys.push(key);
-        part.hashes.push(hash);
-        part.records.values.push(value);
-        part.records.times.extend(times.next());
-    }
-    parts
+    keyed.collect()
 }
 
 /// The writing end of an edge that leads to the same operator on every worker.
