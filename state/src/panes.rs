@@ -5,7 +5,7 @@
 //! open. Invariants:
 //!
 //! - a row of the table that has a value is filed in the pane of its time, once; a slot that holds no row of the
-//!   pane is in no pane, but [`NO_SLOT`] may stand in its place;
+//!   pane is in no pane, but [`NO_SLOT`] may stand in the place of a row that went while its pane was read;
 //! - a row that was taken is deleted by the next delta, and not found again, whether that is applied or not.
 //!
 //! It does not know watermarks or lateness; operators decide up to which time they take and drop.
@@ -18,15 +18,12 @@ use crate::error::{Result, StateError};
 use crate::id::{Epoch, KEY_GROUPS, KeyGroup};
 use crate::layout::{after_prefix, split_time_row, time_prefix, value_prefix};
 use crate::persist::{Key, Persist, decode, encode};
-use crate::table::{Place, ROWS_AT_ONCE, RowRef, Slot, Table};
+use crate::table::{NO_SLOT, Place, ROWS_AT_ONCE, RowRef, Slot, Table};
 use crate::time::Timestamp;
 
 /// Up to how many dropped rows an epoch deletes one by one; above it, by one range per key group. Ranges cost
 /// every later read of the family a little, single deletes cost their own bytes.
 const DELETES_ONE_BY_ONE: usize = 1024;
-
-/// Stands in a pane that is being read in the place of a row that is gone; it has no key and no value.
-pub const NO_SLOT: Slot = Slot::MAX;
 
 /// A table ordered by time.
 pub struct Panes<K, V> {
@@ -64,6 +61,21 @@ impl<K: Key, V: Persist> Panes<K, V> {
         let resolved = self.table.resolve(count, row, slots);
         self.file();
         resolved
+    }
+
+    /// As [`Table::look_up`]; the rows' times are those of their panes.
+    pub fn look_up<'k>(
+        &mut self,
+        count: usize,
+        row: impl Fn(usize) -> RowRef<'k, K>,
+        slots: &mut Vec<Slot>,
+    ) -> Result<()>
+    where
+        K: 'k,
+    {
+        let found = self.table.look_up(count, row, slots);
+        self.file();
+        found
     }
 
     /// As [`Table::change_each`]; the rows' times are those of their panes.

@@ -20,6 +20,8 @@
 
 mod account;
 mod index;
+mod large;
+mod look_up;
 mod row_time;
 mod rows;
 
@@ -33,7 +35,7 @@ use crate::error::Result;
 use crate::id::{Epoch, KeyGroup, StoreId};
 use crate::layout::{after_prefix, time_prefix, value_prefix};
 use crate::panes::{Filing, OnDisk, Pins, Taken, row_time};
-use crate::persist::{Key, Persist, decode, encode};
+use crate::persist::{Key, Persist, encode};
 use crate::time::Timestamp;
 use account::Account;
 pub use row_time::RowTime;
@@ -68,6 +70,9 @@ pub struct RowRef<'a, K> {
 
 /// The number of a row in its table; valid until the table is frozen or told to make room.
 pub type Slot = u32;
+
+/// The slot of no row: it has no key and no value.
+pub const NO_SLOT: Slot = Slot::MAX;
 
 /// A table of rows of one named state, on one worker.
 pub struct Table<K, V, At = ()> {
@@ -132,32 +137,6 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     {
         self.make_room();
         self.find_or_read(count, row, slots)
-    }
-
-    fn find_or_read<'k>(
-        &mut self,
-        count: usize,
-        row: impl Fn(usize) -> RowRef<'k, K>,
-        slots: &mut Vec<Slot>,
-    ) -> Result<()>
-    where
-        K: 'k,
-    {
-        slots.clear();
-        slots.extend((0..count).map(|number| self.rows.guess(&row(number))));
-        for (number, slot) in slots.iter_mut().enumerate() {
-            let wanted = row(number);
-            if !self.rows.is(*slot, &wanted) {
-                *slot = match self.rows.find(&wanted) {
-                    Some(slot) => slot,
-                    None => self.insert_unknown(&wanted),
-                };
-            }
-        }
-        if !self.missing.is_empty() {
-            self.fetch_missing()?;
-        }
-        Ok(())
     }
 
     /// Calls `change` with the value of each of `count` rows in turn, to be changed in place: what
@@ -364,15 +343,6 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         slot
     }
 
-    /// As [`insert_absent`](Table::insert_absent), of a row that the backend may hold.
-    fn insert_unknown(&mut self, wanted: &RowRef<'_, K>) -> Slot {
-        let slot = self.insert_absent(wanted);
-        if self.on_disk.may_hold(KeyGroup::of_hash(wanted.hash), wanted.time) {
-            self.missing.push(slot);
-        }
-        slot
-    }
-
     /// The key on disk of a row that a slot holds.
     fn row_key(&self, slot: Slot, into: &mut Vec<u8>) -> Result<()> {
         let (key, _) = self.rows.row(slot).expect("the slot holds a row");
@@ -383,46 +353,6 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
             _ => time_prefix(self.place.store, group, time, into),
         }
         encode("key", key, into)
-    }
-
-    #[cold]
-    fn fetch_missing(&mut self) -> Result<()> {
-        let missing = std::mem::take(&mut self.missing);
-        let fetched = self.fetch(&missing);
-        if fetched.is_err() {
-            // They are not known to be absent.
-            missing.iter().for_each(|&slot| drop(self.release(slot)));
-            self.filing.created.retain(|&(slot, _)| self.rows.row(slot).is_some());
-        }
-        self.missing = missing;
-        self.missing.clear();
-        fetched
-    }
-
-    fn fetch(&mut self, missing: &[Slot]) -> Result<()> {
-        let mut keys = Vec::with_capacity(missing.len());
-        for &slot in missing {
-            let mut bytes = Vec::new();
-            self.row_key(slot, &mut bytes)?;
-            keys.push(bytes);
-        }
-        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let found = self.place.backend.get_many(self.place.family, &keys)?;
-        for ((&slot, bytes), key) in missing.iter().zip(found).zip(keys) {
-            if let Some(bytes) = bytes {
-                let value = decode(&self.place.name, &bytes)?;
-                self.fill(slot, value, key.len() + bytes.len());
-            }
-        }
-        Ok(())
-    }
-
-    fn fill(&mut self, slot: Slot, value: V, encoded: usize) {
-        self.rows.fill(slot, value);
-        let cold = self.rows.cold_mut(slot);
-        cold.persisted = true;
-        cold.heap = u32::try_from(encoded).unwrap_or(u32::MAX);
-        self.bytes += cold.heap as usize;
     }
 
     fn freeze_row(&mut self, slot: Slot, epoch: Epoch, delta: &mut Delta) -> Result<()> {

@@ -12,7 +12,8 @@ use highwater::state::budget::TableBudget;
 use highwater::state::catalog::Catalog;
 use highwater::state::delta::Family;
 use highwater::state::hash::key_hash;
-use highwater::state::panes::{NO_SLOT, Panes};
+use highwater::state::panes::Panes;
+use highwater::state::table::NO_SLOT;
 use highwater::state::table::{Place, RowRef, Table};
 use highwater::state::{Backend, Delta, Epoch, KeyGroup, Persist, StoreId, layout, persist};
 

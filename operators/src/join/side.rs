@@ -14,6 +14,7 @@ use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
 use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::batch::KeyedBatch;
 use crate::join::bounds::{Reach, passed};
@@ -30,17 +31,20 @@ struct Row<T> {
     record: T,
 }
 
+/// The records of a key and bucket, in order of time; most have one.
+type Rows<T> = SmallVec<[Row<T>; 1]>;
+
 /// One side of a join.
 pub(super) struct Side<K, T, O> {
     reach: Reach,
     /// By bucket.
-    rows: Panes<K, Vec<Row<T>>>,
+    rows: Panes<K, Rows<T>>,
     /// Only where the mode gives records of this side without a partner.
     alone: Option<Alone<K, T, O>>,
     /// How many rows are taken at once.
     most: usize,
     slots: Vec<Slot>,
-    dropped: Vec<(K, Vec<Row<T>>)>,
+    dropped: Vec<(K, Rows<T>)>,
 }
 
 /// The records of a side that have no partner yet.
@@ -73,7 +77,7 @@ impl<K: Key, T: Persist + Clone, O: 'static> Side<K, T, O> {
     ) -> Result<Self, OpenError> {
         // Whether a row has had a partner is known only while a mode asks for it.
         let filed = reach.filed() + if alone.is_some() { ", also without a partner" } else { "" };
-        let rows = opening.store_filed::<K, Vec<Row<T>>>(Some(side), Family::Windows, &filed)?;
+        let rows = opening.store_filed::<K, Rows<T>>(Some(side), Family::Windows, &filed)?;
         let alone = match alone {
             None => None,
             Some(make) => {
@@ -127,7 +131,7 @@ impl<K: Key, T: Persist + Clone, O: 'static> Side<K, T, O> {
             RowRef { hash: hashes[index], time: bucket, key: &keys[index] }
         };
         let mut slots = std::mem::take(&mut self.slots);
-        self.rows.resolve(probes.len(), row, &mut slots)?;
+        self.rows.look_up(probes.len(), row, &mut slots)?;
         let mut probed = probes.iter().zip(&slots).peekable();
         let mut matched = Vec::with_capacity(keys.len());
         for (index, &time) in records.times.iter().enumerate() {
@@ -167,7 +171,7 @@ impl<K: Key, T: Persist + Clone, O: 'static> Side<K, T, O> {
 
     /// Notes that rows have a partner, if the mode asks for it and it is not noted yet.
     fn mark(&mut self, slot: Slot, from: usize, until: usize) {
-        let unmarked = |rows: &Vec<Row<T>>| rows[from..until].iter().any(|row| !row.matched);
+        let unmarked = |rows: &Rows<T>| rows[from..until].iter().any(|row| !row.matched);
         if self.alone.is_some() && self.rows.value(slot).is_some_and(unmarked) {
             let rows = self.rows.value_mut(slot).iter_mut().flatten();
             rows.skip(from).take(until - from).for_each(|row| row.matched = true);
@@ -249,13 +253,13 @@ impl<K: Key, T: Persist + Clone, O: 'static> Side<K, T, O> {
                 let (key, time) = looked[number];
                 RowRef { hash: key_hash(key), time, key }
             };
-            self.rows.resolve(looked.len(), row, &mut self.slots)?;
+            self.rows.look_up(looked.len(), row, &mut self.slots)?;
             let mut slots = self.slots.iter();
             while let Some((key, buckets)) = alone.due.last() {
                 let hash = key_hash(key);
                 let mut seen = 0;
                 for &slot in slots.by_ref().take(buckets.len()) {
-                    let rows = self.rows.value(slot).map_or(&[][..], Vec::as_slice);
+                    let rows = self.rows.value(slot).map_or(&[][..], SmallVec::as_slice);
                     let last_partner = |row: &Row<T>| self.reach.last_partner(row.time);
                     let from = rows.partition_point(|row| last_partner(row) < Some(alone.due_at));
                     let until = rows.partition_point(|row| last_partner(row) <= Some(alone.due_at));

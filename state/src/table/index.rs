@@ -7,7 +7,7 @@
 //! the one where it stands all are full, also after another was removed. It does not know keys: two rows may have the
 //! same 32 bits, and the caller compares them.
 
-use crate::table::Slot;
+use crate::table::{Slot, large};
 
 const ENTRIES: usize = 8;
 
@@ -151,7 +151,9 @@ impl Index {
     }
 
     fn resize(&mut self, buckets: usize) {
-        let before = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
+        let mut room = large::with_capacity(buckets);
+        room.resize(buckets, Bucket::default());
+        let before = std::mem::replace(&mut self.buckets, room);
         self.shift = u32::BITS - buckets.ilog2();
         for bucket in before {
             for at in 0..bucket.len() {

@@ -7,7 +7,7 @@
 use crate::hash::with_time;
 use crate::id::Epoch;
 use crate::table::index::{BYTES_PER_SLOT, Index};
-use crate::table::{RowRef, RowTime, Slot};
+use crate::table::{RowRef, RowTime, Slot, large};
 use crate::time::Timestamp;
 
 /// What is needed when a row comes, goes or is frozen.
@@ -136,8 +136,8 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
                 slot
             }
             None => {
-                self.hot.push(hot);
-                self.cold.push(cold);
+                large::push(&mut self.hot, hot);
+                large::push(&mut self.cold, cold);
                 let slot = Slot::try_from(self.hot.len() - 1).ok().filter(|&slot| slot < Slot::MAX / 2);
                 slot.expect("a table holds fewer than 2^31 rows")
             }
