@@ -20,6 +20,8 @@
 //! | `cargo bench -p highwater-benches --bench ratios` | engine against loop, interleaved, medians and spread |
 //! | `... --bench ratios -- --only keyed_count --runs 11` | some of it, with more runs |
 //! | `... --bench ratios -- --profile keyed_count/rocksdb` | one side, once, to run under a profiler |
+//! | `cargo bench -p highwater-benches --bench pause` | what epochs cost: the delay of records, and throughput |
+//! | `cargo bench -p highwater-benches --bench latency` | how late records are at half of the greatest rate |
 //! | `cargo bench -p highwater-benches --bench kafka` | from topic to topic, beside a loop and Kafka Streams |
 //!
 //! `--seconds N` sets how long one run takes about, `--records N` how many records it takes. Debug information
@@ -27,8 +29,10 @@
 
 pub mod compare;
 pub mod cpu;
+pub mod delays;
 pub mod feed;
 pub mod input;
+pub mod paced;
 pub mod spread;
 pub mod tally;
 pub mod two;

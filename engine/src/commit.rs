@@ -46,13 +46,11 @@ impl Committing {
         let mut delta = Delta::default();
         let mut receipts = Vec::new();
         for (worker, contribution) in contributions.into_iter().enumerate() {
-            if delta.is_empty() {
-                delta = contribution.delta;
-            } else {
-                delta.append(&contribution.delta);
-            }
+            delta.append(contribution.delta);
             receipts.extend(contribution.receipts.into_iter().map(|(sink, receipt)| (worker, sink, receipt)));
         }
+        assert!(!delta.is_awaited(), "a worker contributed before it had written all that was frozen");
+        delta.sort();
         catalog.take_changes(&mut delta);
         let decided = parts.decider.is_some();
         let mut next = Some(if decided { Step::Prepare } else { Step::Write });

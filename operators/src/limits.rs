@@ -12,19 +12,27 @@ pub struct Limits {
     /// Batches that may wait in a channel between two workers. 16: enough that neither waits for the other at
     /// every batch, and little enough to bound memory and the time a barrier takes.
     pub channel_batches: usize,
+    /// How much of a frozen epoch a worker writes in one step, in bytes with 64 more for each row. 128 KiB: some 1400
+    /// small rows, which take a few tenths of a millisecond, for which records wait.
+    pub piece_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { batch_records: crate::batch::BATCH_RECORDS, edge_batches: 4, channel_batches: 16 }
+        Limits {
+            batch_records: crate::batch::BATCH_RECORDS,
+            edge_batches: 4,
+            channel_batches: 16,
+            piece_bytes: 128 * 1024,
+        }
     }
 }
 
 impl Limits {
-    /// The smallest limits there are: one record a batch, one batch an edge. Tests run on them, so
-    /// that operators go through what they do when their output is full.
+    /// The smallest limits there are: one record a batch, one batch an edge, one row of a frozen epoch a step. Tests run
+    /// on them, so that operators go through what they do when their output is full, and between rows of an epoch.
     pub fn tiny() -> Self {
-        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1 }
+        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1, piece_bytes: 1 }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use highwater_state::{Epoch, Timestamp};
+use highwater_state::{Epoch, Piece, Timestamp};
 
 use crate::batch::Records;
 use crate::check::Grammar;
@@ -157,6 +157,10 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
 impl<In: Records, Out: Outputs> Task for Node<In, Out> {
     fn step(&mut self, context: &mut StepContext<'_>) -> Result<bool, RunError> {
         self.step_signals(context).map_err(|fault| at_place(&self.place, fault))
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), RunError> {
+        self.operator.write_frozen(piece).map_err(|fault| at_place(&self.place, fault))
     }
 
     fn applied(&mut self, epoch: Epoch) {

@@ -5,7 +5,7 @@
 //! output. It keeps what must survive in tables of the state crate and hands over what changed when an epoch
 //! ends.
 
-use highwater_state::{Delta, Epoch, StateError, Timestamp};
+use highwater_state::{Delta, Epoch, Piece, StateError, Timestamp};
 
 use crate::batch::{Records, SplitId};
 use crate::error::Cause;
@@ -104,9 +104,18 @@ pub trait Operator<In: Records, Out: Outputs> {
         true
     }
 
-    /// The epoch ends here: what changed in it goes into the delta.
+    /// The epoch ends here: what changed in it goes into the delta. Records wait for this; tables only set apart what
+    /// changed ([`Table::begin_freeze`](highwater_state::table::Table::begin_freeze)).
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         let _ = (epoch, delta);
+        Ok(())
+    }
+
+    /// Writes what [`freeze`](Self::freeze) set apart in tables, as long as the piece has room; called again and again
+    /// between batches until all of it is written, before the next epoch ends. An operator must ask every table that
+    /// it freezes.
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        let _ = piece;
         Ok(())
     }
 

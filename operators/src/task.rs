@@ -1,6 +1,6 @@
 //! What a worker steps: one node of the plan, instantiated.
 
-use highwater_state::{Delta, Epoch, Timestamp};
+use highwater_state::{Delta, Epoch, Piece, Timestamp};
 
 use crate::error::RunError;
 
@@ -69,6 +69,12 @@ pub struct StepContext<'a> {
 pub trait Task {
     /// Does a bounded amount of work; says whether it did any.
     fn step(&mut self, context: &mut StepContext<'_>) -> Result<bool, RunError>;
+
+    /// Writes rows of the epoch whose barrier has passed, as long as the piece has room.
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), RunError> {
+        let _ = piece;
+        Ok(())
+    }
 
     /// The backend has applied everything up to `epoch`.
     fn applied(&mut self, epoch: Epoch);

@@ -35,7 +35,7 @@ pub mod table;
 pub mod time;
 
 pub use backend::Backend;
-pub use delta::Delta;
+pub use delta::{Delta, Piece};
 pub use error::StateError;
 pub use id::{Epoch, KEY_GROUPS, KeyGroup, StoreId};
 pub use persist::{Key, Persist};

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
-use crate::delta::Delta;
+use crate::delta::{Delta, Piece};
 use crate::error::{Result, StateError};
 use crate::id::{Epoch, KEY_GROUPS, KeyGroup};
 use crate::layout::{after_prefix, split_time_row, time_prefix, value_prefix};
@@ -196,6 +196,14 @@ impl<K: Key, V: Persist> Panes<K, V> {
 
     /// As [`Table::freeze`]. Rows that were taken are deleted.
     pub fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
+        self.begin_freeze(epoch, delta);
+        self.write_frozen(&mut Piece::rest(delta))?;
+        delta.sort();
+        Ok(())
+    }
+
+    /// As [`Table::begin_freeze`]. Rows that were taken are deleted.
+    pub fn begin_freeze(&mut self, epoch: Epoch, delta: &mut Delta) {
         if let Some(through) = self.table.pins.taking.filter(|_| self.dropped_many) {
             // What stays or came in behind lies inside the range too: it is written again.
             for &slot in self.panes.range(..=through).flat_map(|(_, slots)| slots) {
@@ -205,11 +213,17 @@ impl<K: Key, V: Persist> Panes<K, V> {
             }
             self.delete_through(through, delta);
         }
-        delta.append(&std::mem::take(&mut self.dropped));
+        delta.append(std::mem::take(&mut self.dropped));
         self.dropped_many = false;
-        let frozen = self.table.freeze(epoch, delta);
+        self.table.begin_freeze(epoch, delta);
         self.file();
-        frozen
+    }
+
+    /// As [`Table::write_frozen`].
+    pub fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<()> {
+        let written = self.table.write_frozen(piece);
+        self.file();
+        written
     }
 
     fn delete_through(&self, through: Timestamp, delta: &mut Delta) {

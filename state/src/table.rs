@@ -1,8 +1,8 @@
 //! Typed write-back tables: what operators keep their state in.
 //!
 //! A row in use lives here as a decoded value. Nothing is encoded or decoded when a row is found; rows that are
-//! not here are fetched for a whole batch in one call; what changed is encoded once per epoch, by
-//! [`Table::freeze`]. A row that is born and dies within one epoch never reaches the backend.
+//! not here are fetched for a whole batch in one call; what changed is encoded once per epoch, in pieces between
+//! records ([`Table::begin_freeze`]). A row that is born and dies within one epoch never reaches the backend.
 //!
 //! Invariants:
 //!
@@ -19,6 +19,7 @@
 //! for an epoch are given back at its end, if they are most of the table.
 
 mod account;
+mod freezing;
 mod index;
 mod large;
 mod look_up;
@@ -30,16 +31,17 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::budget::TableBudget;
-use crate::delta::{Delta, Family};
+use crate::delta::Family;
 use crate::error::Result;
 use crate::id::{Epoch, KeyGroup, StoreId};
 use crate::layout::{after_prefix, time_prefix, value_prefix};
 use crate::panes::{Filing, OnDisk, Pins, Taken, row_time};
-use crate::persist::{Key, Persist, encode};
+use crate::persist::{Key, Persist};
 use crate::time::Timestamp;
 use account::Account;
+use freezing::{Freezing, row_key};
 pub use row_time::RowTime;
-use rows::{Cold, Rows};
+use rows::{Cold, Content, Rows};
 
 /// Where a table's rows are filed, and what it shares with other tables.
 #[derive(Clone)]
@@ -80,7 +82,9 @@ pub struct Table<K, V, At = ()> {
     /// Whether the backend keeps the rows; if not, they stay here.
     is_kept: bool,
     rows: Rows<K, V, At>,
+    /// The rows that were changed since the last freeze.
     dirty: Vec<Slot>,
+    freezing: Freezing,
     /// Deleted rows that the backend may still hold, by the epoch that deletes them.
     deleted: Vec<(Epoch, Slot)>,
     missing: Vec<Slot>,
@@ -102,6 +106,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         let mut table = Table {
             rows: Rows::new(),
             dirty: Vec::new(),
+            freezing: Freezing::default(),
             deleted: Vec::new(),
             missing: Vec::new(),
             on_disk: OnDisk::new(place.groups.clone()),
@@ -165,10 +170,14 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
             }
             for (at, &slot) in guessed[..some].iter().enumerate() {
                 let (number, wanted) = (from + at, row(from + at));
-                if let Some((value, first)) = self.rows.change_if(slot, &wanted) {
-                    if first {
-                        self.dirty.push(slot);
+                let Table { rows, dirty, freezing, deleted, place, bytes, is_kept, .. } = self;
+                let first = |before: Option<Content<'_, K, V>>| {
+                    dirty.push(slot);
+                    if let Some(row) = before.filter(|_| *is_kept) {
+                        freezing.write_before(place, slot, row, bytes, deleted);
                     }
+                };
+                if let Some(value) = rows.change_if(slot, &wanted, first) {
                     change(number, value);
                     continue;
                 }
@@ -226,11 +235,13 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     /// The value of a row, to be changed in place; `None` deletes it.
     #[inline]
     pub fn value_mut(&mut self, slot: Slot) -> &mut Option<V> {
-        let (value, first) = self.rows.change(slot);
-        if first {
-            self.dirty.push(slot);
-        }
-        value
+        let Table { rows, dirty, freezing, deleted, place, bytes, is_kept, .. } = self;
+        rows.change(slot, |before| {
+            dirty.push(slot);
+            if let Some(row) = before.filter(|_| *is_kept) {
+                freezing.write_before(place, slot, row, bytes, deleted);
+            }
+        })
     }
 
     /// The value of a row.
@@ -249,25 +260,6 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         self.rows.cold(slot).time
     }
 
-    /// Writes what changed since the last freeze into the delta; from here on the changes belong to `epoch`.
-    pub fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
-        self.filing = Filing::default();
-        let (dirty, first, before) = (std::mem::take(&mut self.dirty), delta.len(), delta.bytes());
-        for &slot in &dirty {
-            if self.rows.is_dirty(slot) {
-                self.freeze_row(slot, epoch, delta)?;
-            }
-        }
-        delta.sort_from(first);
-        self.dirty = dirty;
-        self.account.freeze(epoch, self.dirty.len(), delta.bytes() - before);
-        self.dirty.clear();
-        self.pins.freeze(epoch);
-        self.shrink();
-        self.settle();
-        Ok(())
-    }
-
     /// Says that these rows are taken out next, which is faster then.
     pub(crate) fn will_take(&self, slots: &[Slot]) {
         self.rows.touch(slots);
@@ -277,6 +269,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     /// holds it, and has loaded every row up to its time.
     pub(crate) fn take(&mut self, slot: Slot) -> Option<Taken<K, V>> {
         self.rows.row(slot)?;
+        self.write_before_taking(slot);
         let &Cold { hash, time, persisted, .. } = self.rows.cold(slot);
         self.pins.taking = self.pins.taking.max(Some(time));
         let (key, value) = self.release(slot)?;
@@ -309,7 +302,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         let mut deleted = std::mem::take(&mut self.deleted);
         deleted.retain(|&(at, slot)| {
             let absent = self.rows.row(slot).is_some_and(|(_, value)| value.is_none());
-            let still_deleted = absent && self.rows.cold(slot).changed == at && !self.rows.is_dirty(slot);
+            let still_deleted = absent && self.rows.cold(slot).changed == at && !self.rows.is_changed(slot);
             if at <= epoch && still_deleted {
                 self.let_go(slot);
             }
@@ -346,53 +339,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     /// The key on disk of a row that a slot holds.
     fn row_key(&self, slot: Slot, into: &mut Vec<u8>) -> Result<()> {
         let (key, _) = self.rows.row(slot).expect("the slot holds a row");
-        let &Cold { hash, time, .. } = self.rows.cold(slot);
-        let group = KeyGroup::of_hash(hash);
-        match self.place.family {
-            Family::Values => value_prefix(self.place.store, group, into),
-            _ => time_prefix(self.place.store, group, time, into),
-        }
-        encode("key", key, into)
-    }
-
-    fn freeze_row(&mut self, slot: Slot, epoch: Epoch, delta: &mut Delta) -> Result<()> {
-        if !self.is_kept && self.value(slot).is_some() {
-            self.rows.clean(slot);
-            return Ok(());
-        }
-        let before = delta.bytes();
-        let (_, value) = self.rows.row(slot).expect("a dirty row is in its slot");
-        let &Cold { changed, persisted, .. } = self.rows.cold(slot);
-        let exists = value.is_some();
-        match value {
-            Some(value) => delta.put_with(
-                self.place.family,
-                |into| self.row_key(slot, into),
-                |into| encode("value", value, into),
-            )?,
-            None if persisted => {
-                let mut bytes = Vec::new();
-                self.row_key(slot, &mut bytes)?;
-                delta.delete(self.place.family, &bytes);
-                self.deleted.push((epoch, slot));
-            }
-            // An older row may still stand in the backend, until the epoch that deletes it is applied: this
-            // one must go on to shadow it, and is let go by `applied`.
-            None if changed > self.applied => {
-                self.rows.clean(slot);
-                return Ok(());
-            }
-            None => {
-                self.let_go(slot);
-                return Ok(());
-            }
-        }
-        let heap = u32::try_from(delta.bytes() - before).unwrap_or(u32::MAX);
-        self.rows.clean(slot);
-        let cold = self.rows.cold_mut(slot);
-        self.bytes = self.bytes + heap as usize - cold.heap as usize;
-        (cold.heap, cold.changed, cold.persisted) = (heap, epoch, exists);
-        Ok(())
+        row_key(&self.place, key, self.rows.cold(slot), into)
     }
 
     /// As [`release`](Table::release), of a row that may be filed in a pane.
@@ -420,7 +367,8 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
 
     /// Tells the shared budget what changed.
     pub(crate) fn settle(&mut self) {
-        self.account.settle(self.bytes, self.dirty.len());
+        let not_written = self.dirty.len() + self.freezing.left();
+        self.account.settle(self.bytes, not_written, self.freezing.bytes());
     }
 
     fn look_for_first(&mut self, group: KeyGroup) -> Result<()> {
@@ -465,7 +413,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
             self.hand = if self.hand + 1 < self.rows.slots() { self.hand + 1 } else { 0 };
             let slot = self.hand as Slot;
             let &Cold { hash, time, changed, persisted, .. } = self.rows.cold(slot);
-            let pinned = self.rows.is_dirty(slot) || changed > self.applied;
+            let pinned = self.rows.is_changed(slot) || changed > self.applied;
             if self.rows.row(slot).is_none() || pinned || self.rows.take_used(slot) {
                 continue;
             }
@@ -478,27 +426,6 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
             self.let_go(slot);
         }
         self.settle();
-    }
-
-    /// Gives the slots back that nothing needed since the last freeze, if they are most of the table; nothing is
-    /// dirty now.
-    fn shrink(&mut self) {
-        let (ordered, filing) = (At::ORDERED, &mut self.filing);
-        let shrunk = self.rows.shrink(|from, to, time| {
-            if ordered {
-                filing.moved.push((from, to, time));
-            }
-        });
-        if shrunk {
-            let waits = |&slot: &Slot| {
-                let absent = self.rows.row(slot).is_some_and(|(_, value)| value.is_none());
-                absent && self.rows.cold(slot).changed > self.applied
-            };
-            let slots = 0..self.rows.slots() as Slot;
-            self.deleted = slots.filter(waits).map(|slot| (self.rows.cold(slot).changed, slot)).collect();
-            self.dirty.shrink_to(self.rows.slots());
-            self.missing.shrink_to(self.rows.slots());
-        }
     }
 }
 

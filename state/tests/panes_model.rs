@@ -1,26 +1,24 @@
 //! What panes say, judged against an ordered map: every row is taken exactly once, whatever is evicted, lost in a
 //! crash, or taken while the epoch before is not applied yet (HW-2).
 //!
-//! Times lie at both ends of time too, and behind what was taken: a timer may be set there.
+//! Times lie at both ends of time too, and behind what was taken: a timer may be set there. An epoch is written in pieces
+//! of any size, with anything in between.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use highwater_state::backend::Visit;
 use highwater_state::backend::memory::MemoryBackend;
 use highwater_state::backend::rocksdb::RocksDbBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
 use highwater_state::delta::{Delta, Family};
-use highwater_state::error::Result;
 use highwater_state::hash::key_hash;
 use highwater_state::layout::time_prefix;
 use highwater_state::panes::Panes;
 use highwater_state::persist::encode;
 use highwater_state::table::{Place, RowRef};
-use highwater_state::{Backend, Epoch, KeyGroup, StoreId, Timestamp};
+use highwater_state::{Backend, Epoch, KeyGroup, Piece, StoreId, Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -39,6 +37,8 @@ enum Step {
     /// Reads what stays, in the same way.
     Fire(i64, usize, usize),
     Freeze,
+    /// Writes so much of what is frozen.
+    Piece(usize),
     Commit,
     Applied,
     Crash(usize),
@@ -59,6 +59,7 @@ fn step(keys: u32, floods: u32) -> impl Strategy<Value = Step> {
         6 => (time(), most(), calls()).prop_map(|(through, most, calls)| Step::Take(through, most, calls)),
         6 => (time(), most(), calls()).prop_map(|(through, most, calls)| Step::Fire(through, most, calls)),
         5 => Just(Step::Freeze),
+        8 => prop_oneof![Just(1usize), Just(70), Just(500), Just(usize::MAX)].prop_map(Step::Piece),
         5 => Just(Step::Commit),
         5 => Just(Step::Applied),
         1 => (1..=3usize).prop_map(Step::Crash),
@@ -96,6 +97,8 @@ struct Job<R> {
     now: Model,
     committed: Model,
     epoch: Epoch,
+    /// What is not written as a whole.
+    freezing: Option<(Delta, Model)>,
     frozen: VecDeque<(Epoch, Delta, Model)>,
     decided: Epoch,
 }
@@ -129,6 +132,7 @@ impl<R: Fn(Arc<dyn Backend>) -> Arc<dyn Backend>> Job<R> {
             now: Model::new(),
             committed: Model::new(),
             epoch: Epoch(0),
+            freezing: None,
             frozen: VecDeque::new(),
             decided: Epoch(0),
         };
@@ -158,13 +162,13 @@ impl<R: Fn(Arc<dyn Backend>) -> Arc<dyn Backend>> Job<R> {
                 (0..self.workers.len()).for_each(|worker| self.fire(worker, *through, *most, *calls));
             }
             Step::Freeze => {
+                self.piece(usize::MAX);
                 self.epoch = self.epoch.next();
                 let mut delta = Delta::default();
-                for worker in &mut self.workers {
-                    worker.panes.freeze(self.epoch, &mut delta).unwrap();
-                }
-                self.frozen.push_back((self.epoch, delta, self.now.clone()));
+                self.workers.iter_mut().for_each(|worker| worker.panes.begin_freeze(self.epoch, &mut delta));
+                self.freezing = Some((delta, self.now.clone()));
             }
+            Step::Piece(room) => self.piece(*room),
             Step::Commit => {
                 let Some((epoch, delta, then)) = self.frozen.pop_front() else { return };
                 self.backend.commit(&delta).unwrap();
@@ -176,6 +180,7 @@ impl<R: Fn(Arc<dyn Backend>) -> Arc<dyn Backend>> Job<R> {
                 self.workers.clear();
                 assert_eq!(self.budget.used(), 0, "panes that are gone hold nothing");
                 self.frozen.clear();
+                self.freezing = None;
                 (self.epoch, self.now) = (self.decided, self.committed.clone());
                 let gone: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
                 self.backend = (self.reopen)(std::mem::replace(&mut self.backend, gone));
@@ -183,6 +188,18 @@ impl<R: Fn(Arc<dyn Backend>) -> Arc<dyn Backend>> Job<R> {
             }
         }
         assert!(self.budget.used() < 1 << 40, "more was released than charged");
+    }
+
+    fn piece(&mut self, room: usize) {
+        let Some((mut delta, then)) = self.freezing.take() else { return };
+        let mut piece = Piece::of(room, &mut delta);
+        self.workers.iter_mut().for_each(|worker| worker.panes.write_frozen(&mut piece).unwrap());
+        let is_full = piece.is_full();
+        assert!(is_full || !delta.is_awaited(), "what has room is written");
+        match delta.is_awaited() {
+            true => self.freezing = Some((delta, then)),
+            false => self.frozen.push_back((self.epoch, delta, then)),
+        }
     }
 
     fn batch(&mut self, rows: &[(i64, u32, Option<Option<u8>>)]) {
@@ -311,8 +328,12 @@ where
     let mut job = Job::new(backend, reopen, limit);
     steps.iter().for_each(|step| job.step(step));
     job.step(&Step::Freeze);
+    job.step(&Step::Piece(usize::MAX));
     (0..job.frozen.len()).for_each(|_| job.step(&Step::Commit));
-    for step in [Step::Crash(2), Step::Take(i64::MAX, 100, usize::MAX), Step::Freeze, Step::Commit] {
+    for step in [Step::Crash(2), Step::Take(i64::MAX, 100, usize::MAX), Step::Freeze] {
+        job.step(&step);
+    }
+    for step in [Step::Piece(usize::MAX), Step::Commit] {
         job.step(&step);
     }
     assert_eq!((job.now.len(), rows(&*job.backend).len()), (0, 0), "all was taken");
@@ -353,140 +374,6 @@ proptest! {
         };
         follows_the_model(open(), reopen, run);
     }
-}
-
-/// Counts what is asked of the backend.
-#[derive(Default)]
-struct Counting {
-    inner: MemoryBackend,
-    gets: AtomicUsize,
-    scans: AtomicUsize,
-    visited: AtomicUsize,
-}
-
-impl Counting {
-    /// Rows asked for, scans and rows visited since the last call.
-    fn take(&self) -> (usize, usize, usize) {
-        (self.gets.swap(0, Relaxed), self.scans.swap(0, Relaxed), self.visited.swap(0, Relaxed))
-    }
-}
-
-impl Backend for Counting {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.gets.fetch_add(1, Relaxed);
-        self.inner.get(family, key)
-    }
-
-    fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        self.gets.fetch_add(keys.len(), Relaxed);
-        self.inner.get_many(family, keys)
-    }
-
-    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<()> {
-        self.scans.fetch_add(1, Relaxed);
-        self.inner.scan(family, from, to, &mut |key, value| {
-            self.visited.fetch_add(1, Relaxed);
-            visit(key, value)
-        })
-    }
-
-    fn commit(&self, delta: &Delta) -> Result<()> {
-        self.inner.commit(delta)
-    }
-}
-
-/// Panes over a counting backend with one committed row of key `time % 97` at each time below `count`.
-fn filled(limit: usize, count: i64) -> (Panes<u32, u8>, Arc<Counting>) {
-    let counting = Arc::new(Counting::default());
-    let backend: Arc<dyn Backend> = counting.clone();
-    let mut panes = Panes::open(place(&backend, &Arc::new(TableBudget::new(limit)), 0, 1), Epoch(0)).unwrap();
-    let mut slots = Vec::new();
-    for time in 0..count {
-        let key = (time % 97) as u32;
-        panes.resolve(1, |_| RowRef { hash: key_hash(&key), time: at(time), key: &key }, &mut slots).unwrap();
-        *panes.value_mut(slots[0]) = Some(1);
-    }
-    let mut delta = Delta::default();
-    panes.freeze(Epoch(1), &mut delta).unwrap();
-    backend.commit(&delta).unwrap();
-    panes.applied(Epoch(1));
-    counting.take();
-    (panes, counting)
-}
-
-const OPEN_PANES: i64 = 100_000;
-const GROUPS: usize = 128;
-
-#[test]
-fn a_take_costs_what_it_takes_when_the_rest_is_in_memory() {
-    let (mut panes, counting) = filled(1 << 30, OPEN_PANES);
-    let mut rows = Vec::new();
-    while let Some(time) = panes.due(at(9)).unwrap() {
-        panes.take(time, 100, &mut rows).unwrap();
-    }
-    assert_eq!((rows.len(), counting.take()), (10, (0, 0, 0)));
-}
-
-#[test]
-fn a_take_costs_what_it_takes_when_the_rest_is_on_disk() {
-    let (panes, counting) = filled(1 << 30, OPEN_PANES);
-    drop(panes);
-    let backend: Arc<dyn Backend> = counting.clone();
-    let budget = Arc::new(TableBudget::new(1 << 30));
-    let mut panes: Panes<u32, u8> = Panes::open(place(&backend, &budget, 0, 1), Epoch(1)).unwrap();
-    let (_, scans, visited) = counting.take();
-    assert!(scans <= 1 + GROUPS && visited <= 1 + GROUPS, "opening: {scans} scans, {visited} rows");
-    let mut rows = Vec::new();
-    while let Some(time) = panes.due(at(9)).unwrap() {
-        panes.take(time, 100, &mut rows).unwrap();
-    }
-    let (gets, scans, visited) = counting.take();
-    assert!(gets == 0 && scans <= 10 && visited <= 20, "{gets} gets, {scans} scans, {visited} rows");
-    assert_eq!(panes.len(), 0, "nothing else was loaded");
-    assert_eq!(panes.due(at(i64::MAX)).unwrap(), Some(at(10)));
-    assert!(panes.len() <= 1, "the end of time does not load all at once: {} rows", panes.len());
-}
-
-#[test]
-fn firing_panes_that_stay_costs_what_fires() {
-    let (mut panes, counting) = filled(0, OPEN_PANES);
-    // Above its limit the table lets go of everything that it may.
-    panes.resolve(0, |_| unreachable!(), &mut Vec::new()).unwrap();
-    panes.resolve(0, |_| unreachable!(), &mut Vec::new()).unwrap();
-    assert_eq!(panes.len(), 0);
-    let mut fired = 0;
-    let mut after = at(50_000);
-    counting.take();
-    panes.due_after(after, at(50_000)).unwrap();
-    while let Some(time) = panes.due_after(after, at(50_100)).unwrap() {
-        fired += panes.slots(time).len();
-        after = time;
-    }
-    let (_, scans, visited) = counting.take();
-    assert_eq!(fired, 100);
-    assert!(scans <= GROUPS + 2 * fired && visited <= GROUPS + 2 * fired, "{scans} scans, {visited} rows");
-    assert_eq!(panes.len(), 100, "what has fired before is not loaded");
-    // The next watermark costs nothing when nothing lies between.
-    assert_eq!(panes.due_after(after, after).unwrap(), None);
-    assert_eq!(counting.take(), (0, 0, 0));
-}
-
-#[test]
-fn a_pane_born_and_taken_within_an_epoch_never_reaches_the_delta() {
-    let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
-    let mut panes = Panes::open(place(&backend, &Arc::new(TableBudget::new(0)), 0, 1), Epoch(0)).unwrap();
-    let (mut slots, mut rows) = (Vec::new(), Vec::new());
-    for key in 0..3000u32 {
-        let time = at(i64::from(key % 3));
-        panes.resolve(1, |_| RowRef { hash: key_hash(&key), time, key: &key }, &mut slots).unwrap();
-        *panes.value_mut(slots[0]) = Some(());
-    }
-    while let Some(time) = panes.due(at(2)).unwrap() {
-        panes.take(time, 1000, &mut rows).unwrap();
-    }
-    let mut delta = Delta::default();
-    panes.freeze(Epoch(1), &mut delta).unwrap();
-    assert_eq!((rows.len(), delta.len()), (3000, 0));
 }
 
 fn small(backend: &Arc<dyn Backend>, applied: u64) -> Panes<u32, u8> {

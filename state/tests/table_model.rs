@@ -1,7 +1,8 @@
 //! What a table says, judged against an ordered map, with eviction, crashes and other numbers of workers (HW-2).
 //!
-//! The model is one map for what the operators see and one for what the last committed epoch left behind. If
-//! this suite fails, a value that was written is lost, or one that was deleted comes back.
+//! The model is one map for what the operators see and one for what the last committed epoch left behind. An epoch is
+//! frozen at once and written in pieces of any size, with anything in between. If this suite fails, a value that was
+//! written is lost, one that was deleted comes back, or an epoch holds what was changed behind its barrier.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +18,7 @@ use highwater_state::hash::key_hash;
 use highwater_state::layout::value_prefix;
 use highwater_state::persist::encode;
 use highwater_state::table::{Place, RowRef, Table};
-use highwater_state::{Backend, Epoch, KeyGroup, StoreId, Timestamp};
+use highwater_state::{Backend, Epoch, KeyGroup, Piece, StoreId, Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -40,6 +41,8 @@ enum Step {
     One(u32, Edit),
     ReadAll,
     Freeze,
+    /// Writes so much of what is frozen.
+    Piece(usize),
     Commit,
     Applied,
     Crash(usize),
@@ -61,6 +64,7 @@ fn steps(keys: u32) -> impl Strategy<Value = Vec<Step>> {
         2 => (0..keys, edit()).prop_map(|(key, edit)| Step::One(key, edit)),
         1 => Just(Step::ReadAll),
         4 => Just(Step::Freeze),
+        8 => prop_oneof![Just(1usize), Just(70), Just(500), Just(usize::MAX)].prop_map(Step::Piece),
         4 => Just(Step::Commit),
         4 => Just(Step::Applied),
         1 => (1..=3usize).prop_map(Step::Crash),
@@ -115,6 +119,8 @@ struct Job<R> {
     now: Model,
     committed: Model,
     epoch: Epoch,
+    /// What is not written as a whole.
+    freezing: Option<(Delta, Model)>,
     frozen: VecDeque<(Epoch, Delta, Model)>,
     decided: Epoch,
 }
@@ -131,6 +137,7 @@ impl<R: Fn(Arc<dyn Backend>) -> Arc<dyn Backend>> Job<R> {
             now: Model::new(),
             committed: Model::new(),
             epoch: Epoch(0),
+            freezing: None,
             frozen: VecDeque::new(),
             decided: Epoch(0),
         }
@@ -145,16 +152,32 @@ impl<R: Fn(Arc<dyn Backend>) -> Arc<dyn Backend>> Job<R> {
                 all.chunks(64).for_each(|part| self.batch(part));
             }
             Step::Freeze => {
+                self.piece(usize::MAX);
                 self.epoch = self.epoch.next();
                 let mut delta = Delta::default();
-                self.tables.iter_mut().for_each(|table| table.freeze(self.epoch, &mut delta).unwrap());
-                self.frozen.push_back((self.epoch, delta, self.now.clone()));
+                self.tables.iter_mut().for_each(|table| table.begin_freeze(self.epoch, &mut delta));
+                assert_eq!(delta.len(), 0, "nothing is written at the barrier");
+                self.freezing = Some((delta, self.now.clone()));
             }
+            Step::Piece(room) => self.piece(*room),
             Step::Commit => self.commit(),
             Step::Applied => self.tables.iter_mut().for_each(|table| table.applied(self.decided)),
             Step::Crash(workers) => self.crash(*workers),
         }
         assert!(self.budget.used() < 1 << 40, "more was released than charged");
+    }
+
+    fn piece(&mut self, room: usize) {
+        let Some((delta, _)) = &mut self.freezing else { return };
+        let mut piece = Piece::of(room, delta);
+        self.tables.iter_mut().for_each(|table| table.write_frozen(&mut piece).unwrap());
+        let is_full = piece.is_full();
+        assert!(is_full || !delta.is_awaited(), "what has room is written");
+        if !delta.is_awaited() {
+            delta.sort();
+            let (delta, then) = self.freezing.take().unwrap();
+            self.frozen.push_back((self.epoch, delta, then));
+        }
     }
 
     /// Resolves the keys of each worker in one call, then edits them in order.
@@ -222,6 +245,7 @@ impl<R: Fn(Arc<dyn Backend>) -> Arc<dyn Backend>> Job<R> {
         self.tables.clear();
         assert_eq!(self.budget.used(), 0, "tables that are gone hold nothing");
         self.frozen.clear();
+        self.freezing = None;
         (self.epoch, self.now) = (self.decided, self.committed.clone());
         let gone: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
         self.backend = (self.reopen)(std::mem::replace(&mut self.backend, gone));
@@ -260,16 +284,16 @@ where
     let end = [
         Step::ReadAll,
         Step::Freeze,
+        Step::Piece(usize::MAX),
         Step::Commit,
         Step::Applied,
         Step::ReadAll,
         Step::Crash(2),
         Step::ReadAll,
     ];
-    let waiting = job.frozen.len();
-    end[..2].iter().for_each(|step| job.step(step));
-    (0..waiting).for_each(|_| job.step(&Step::Commit));
-    end[2..].iter().for_each(|step| job.step(step));
+    end[..3].iter().for_each(|step| job.step(step));
+    (1..job.frozen.len()).for_each(|_| job.step(&Step::Commit));
+    end[3..].iter().for_each(|step| job.step(step));
     job.crash(1);
 }
 

@@ -7,7 +7,7 @@ use highwater::state::budget::MemoryBudget;
 use highwater::state::delta::{Delta, Family};
 use highwater::state::hash::key_hash;
 use highwater::state::table::{Place, RowRef, Table};
-use highwater::state::{Backend, Epoch, KeyGroup, StoreId, Timestamp};
+use highwater::state::{Backend, Epoch, KeyGroup, Piece, StoreId, Timestamp};
 use tempfile::TempDir;
 
 /// Keys that are changed together, as an operator does with those of a batch.
@@ -62,15 +62,30 @@ impl Counts {
         }
     }
 
-    /// What the end of an epoch does in the worker.
+    /// The whole end of an epoch, up to the commit.
     pub fn freeze(&mut self) -> Delta {
-        self.epoch = self.epoch.next();
-        let mut delta = Delta::default();
-        self.table.freeze(self.epoch, &mut delta).expect("the rows are encoded");
+        let mut delta = self.barrier();
+        self.write(&mut delta);
+        delta.sort();
         delta
     }
 
-    /// What it does in the coordinator, and afterwards in the worker.
+    /// What a barrier does in the worker.
+    pub fn barrier(&mut self) -> Delta {
+        self.epoch = self.epoch.next();
+        let mut delta = Delta::default();
+        self.table.begin_freeze(self.epoch, &mut delta);
+        delta
+    }
+
+    /// What the worker does behind it, in pieces between which records go on.
+    pub fn write(&mut self, delta: &mut Delta) {
+        while delta.is_awaited() {
+            self.table.write_frozen(&mut Piece::of(128 * 1024, delta)).expect("the rows are encoded");
+        }
+    }
+
+    /// What the end does in the coordinator, and afterwards in the worker.
     pub fn commit(&mut self, delta: &Delta) {
         self.backend.commit(delta).expect("there is room");
         self.table.applied(self.epoch);

@@ -147,7 +147,12 @@ impl<'a> Life<'a> {
         let splits: BTreeMap<usize, Vec<String>> = sources.collect();
         let limits = match dice.roll(3) {
             0 => Limits::default(),
-            1 => Limits { batch_records: 1 + dice.roll(20), edge_batches: 1, channel_batches: 1 },
+            1 => Limits {
+                batch_records: 1 + dice.roll(20),
+                edge_batches: 1,
+                channel_batches: 1,
+                piece_bytes: 1 + dice.roll(500),
+            },
             _ => Limits::tiny(),
         };
         let table_bytes = if dice.one_in(2) { usize::MAX } else { dice.roll(2000) };
@@ -215,7 +220,7 @@ impl<'a> Life<'a> {
         self.ending = None;
         let mut delta = Delta::default();
         for contribution in self.contributions.iter_mut().filter_map(Option::take) {
-            delta.append(&contribution.delta);
+            delta.append(contribution.delta);
         }
         self.catalog.take_changes(&mut delta);
         self.disk.backend.commit(&delta).expect("a backend in memory commits");

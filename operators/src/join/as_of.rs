@@ -12,7 +12,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Either, KeyedBatch};
@@ -256,8 +256,14 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermarks.freeze(delta)?;
-        self.waiting.freeze(epoch, delta)?;
-        Ok(self.versions.freeze(epoch, delta)?)
+        self.waiting.begin_freeze(epoch, delta);
+        self.versions.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.waiting.write_frozen(piece)?;
+        Ok(self.versions.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

@@ -12,7 +12,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -292,11 +292,18 @@ impl<K: Key, T: Persist + Clone, O: 'static> Side<K, T, O> {
         Ok(())
     }
 
-    pub(super) fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
+    pub(super) fn begin_freeze(&mut self, epoch: Epoch, delta: &mut Delta) {
         if let Some(alone) = &mut self.alone {
-            alone.waiting.freeze(epoch, delta)?;
+            alone.waiting.begin_freeze(epoch, delta);
         }
-        Ok(self.rows.freeze(epoch, delta)?)
+        self.rows.begin_freeze(epoch, delta);
+    }
+
+    pub(super) fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        if let Some(alone) = &mut self.alone {
+            alone.waiting.write_frozen(piece)?;
+        }
+        Ok(self.rows.write_frozen(piece)?)
     }
 
     pub(super) fn applied(&mut self, epoch: Epoch) {

@@ -4,7 +4,7 @@
 //! whichever of its records comes second. A watermark first gives up the records that can have no partner any more,
 //! then drops what nothing can reach.
 
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 
 use crate::batch::{Batch, Either, KeyedBatch, Records};
 use crate::join::bounds::{Reach, held_back, passed};
@@ -136,8 +136,14 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermarks.freeze(delta)?;
-        self.left.freeze(epoch, delta)?;
-        self.right.freeze(epoch, delta)
+        self.left.begin_freeze(epoch, delta);
+        self.right.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.left.write_frozen(piece)?;
+        self.right.write_frozen(piece)
     }
 
     fn applied(&mut self, epoch: Epoch) {

@@ -15,7 +15,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Piece, Timestamp};
 
 use crate::batch::KeyedBatch;
 use crate::data::{Data, HasEventTime};
@@ -201,8 +201,14 @@ impl<K: Key, T: Data> Operator<KeyedBatch<K, T>, Outbox<KeyedBatch<K, T>>> for D
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
-        self.passed.freeze(epoch, delta)?;
-        Ok(self.timers.freeze(epoch, delta)?)
+        self.passed.begin_freeze(epoch, delta);
+        self.timers.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.passed.write_frozen(piece)?;
+        Ok(self.timers.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
-use highwater_state::{Delta, Epoch, Key, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Piece, Timestamp};
 
 use crate::batch::KeyedBatch;
 use crate::data::{Data, HasEventTime};
@@ -247,9 +247,14 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
-        self.timers.freeze(epoch, delta)?;
-        self.tables.iter_mut().try_for_each(|table| table.freeze(epoch, delta))?;
+        self.timers.begin_freeze(epoch, delta);
+        self.tables.iter_mut().for_each(|table| table.begin_freeze(epoch, delta));
         Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.timers.write_frozen(piece)?;
+        Ok(self.tables.iter_mut().try_for_each(|table| table.write_frozen(piece))?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

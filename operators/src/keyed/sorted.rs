@@ -14,7 +14,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 
 use crate::batch::{Batch, KeyedBatch};
 use crate::data::{Data, HasEventTime};
@@ -197,7 +197,12 @@ impl<K: Key, T: Persist> Operator<KeyedBatch<K, T>, Out<K, T>> for Sorted<K, T> 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
         self.file(self.recent.len())?;
-        Ok(self.waiting.freeze(epoch, delta)?)
+        self.waiting.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        Ok(self.waiting.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

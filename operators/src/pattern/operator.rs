@@ -11,7 +11,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Persist, StateError, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, StateError, Timestamp};
 
 use crate::batch::KeyedBatch;
 use crate::data::Data;
@@ -254,8 +254,14 @@ where
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
-        self.timers.freeze(epoch, delta)?;
-        Ok(self.rows.freeze(epoch, delta)?)
+        self.timers.begin_freeze(epoch, delta);
+        self.rows.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.timers.write_frozen(piece)?;
+        Ok(self.rows.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

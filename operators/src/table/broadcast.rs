@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
-use highwater_state::{Delta, Epoch, KEY_GROUPS, Key, Persist};
+use highwater_state::{Delta, Epoch, KEY_GROUPS, Key, Persist, Piece};
 
 use crate::batch::{Batch, Either, KeyedBatch};
 use crate::data::{Clock, Data};
@@ -175,10 +175,17 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         if self.writes {
-            self.rows.freeze(epoch, delta)
-        } else {
-            self.rows.freeze(epoch, &mut Delta::default())
+            self.rows.begin_freeze(epoch, delta);
+            return Ok(());
         }
+        // The same rows as another worker writes; they are few, or they would not be on every worker.
+        let mut unwritten = Delta::default();
+        self.rows.begin_freeze(epoch, &mut unwritten);
+        self.rows.write_frozen(&mut Piece::rest(&mut unwritten))
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.rows.write_frozen(piece)
     }
 
     fn applied(&mut self, epoch: Epoch) {

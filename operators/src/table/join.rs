@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 
 use highwater_state::delta::Family;
 use highwater_state::table::{RowRef, Slot, Table as Rows};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 
 use crate::batch::{Either, KeyedBatch};
 use crate::data::{Clock, Data};
@@ -161,7 +161,12 @@ impl<K: Key, L: Persist, R: Persist, P: Data> Operator<Either<In<K, L>, In<K, R>
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
-        Ok(self.rows.freeze(epoch, delta)?)
+        self.rows.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        Ok(self.rows.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use highwater_state::delta::Family;
 use highwater_state::table::{Place as Store, RowRef, Slot, Table as Rows};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 
 use crate::batch::{Either, KeyedBatch};
 use crate::data::{Clock, Data};
@@ -124,8 +124,12 @@ impl<K: Key, V: Persist> Followed<K, V> {
         self.rows.value(slot)
     }
 
-    pub(crate) fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
-        Ok(self.rows.freeze(epoch, delta)?)
+    pub(crate) fn begin_freeze(&mut self, epoch: Epoch, delta: &mut Delta) {
+        self.rows.begin_freeze(epoch, delta);
+    }
+
+    pub(crate) fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        Ok(self.rows.write_frozen(piece)?)
     }
 
     pub(crate) fn applied(&mut self, epoch: Epoch) {
@@ -163,7 +167,12 @@ where
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
-        self.rows.freeze(epoch, delta)
+        self.rows.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.rows.write_frozen(piece)
     }
 
     fn applied(&mut self, epoch: Epoch) {
@@ -205,7 +214,8 @@ mod tests {
             let found: Vec<_> = (0..1000).filter_map(|number| followed.value(number).copied()).collect();
             assert_eq!((found, followed.rows.len()), (vec![7], 1000));
             let mut delta = Delta::default();
-            followed.freeze(Epoch(epoch), &mut delta).expect("freezes");
+            followed.begin_freeze(Epoch(epoch), &mut delta);
+            followed.write_frozen(&mut Piece::rest(&mut delta)).expect("is written");
             assert_eq!((delta.len(), followed.rows.len()), (usize::from(epoch == 1), 1));
             followed.applied(Epoch(epoch));
         }

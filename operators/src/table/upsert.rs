@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use highwater_state::delta::Family;
 use highwater_state::table::{RowRef, Slot, Table as Rows};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 
 use crate::aggregate::update::Reducing;
 use crate::batch::KeyedBatch;
@@ -108,7 +108,12 @@ where
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
-        Ok(self.rows.freeze(epoch, delta)?)
+        self.rows.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        Ok(self.rows.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

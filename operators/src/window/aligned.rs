@@ -14,7 +14,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
-use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, TimeRange, Timestamp};
 
 use crate::aggregate::update::Update;
 use crate::batch::KeyedBatch;
@@ -293,9 +293,17 @@ where
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
         if let Some(early) = &mut self.early {
-            early.freeze(epoch, delta)?;
+            early.begin_freeze(epoch, delta);
         }
-        Ok(self.panes.freeze(epoch, delta)?)
+        self.panes.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        if let Some(early) = &mut self.early {
+            early.write_frozen(piece)?;
+        }
+        Ok(self.panes.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use highwater_state::delta::Family;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
-use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::update::Update;
@@ -384,7 +384,12 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
-        Ok(self.panes.freeze(epoch, delta)?)
+        self.panes.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        Ok(self.panes.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

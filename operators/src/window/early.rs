@@ -16,7 +16,7 @@ use highwater_state::error::Result;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot};
 use highwater_state::time::duration_millis;
-use highwater_state::{Delta, Epoch, Key, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Piece, Timestamp};
 
 use crate::data::{Data, HasEventTime};
 use crate::opening::{NodeOpening, OpenError};
@@ -139,8 +139,12 @@ impl<K: Key> Early<K> {
         Ok(())
     }
 
-    pub(super) fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
-        self.notes.freeze(epoch, delta)
+    pub(super) fn begin_freeze(&mut self, epoch: Epoch, delta: &mut Delta) {
+        self.notes.begin_freeze(epoch, delta);
+    }
+
+    pub(super) fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<()> {
+        self.notes.write_frozen(piece)
     }
 
     pub(super) fn applied(&mut self, epoch: Epoch) {

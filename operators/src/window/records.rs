@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use highwater_state::delta::Family;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, TimeRange, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Piece, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::update::Update;
@@ -122,7 +122,12 @@ where
     }
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
-        Ok(self.filling.freeze(epoch, delta)?)
+        self.filling.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        Ok(self.filling.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

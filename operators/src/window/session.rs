@@ -19,7 +19,7 @@ use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
 use highwater_state::time::duration_millis;
-use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -288,8 +288,14 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
-        self.sessions.freeze(epoch, delta)?;
-        Ok(self.timers.freeze(epoch, delta)?)
+        self.sessions.begin_freeze(epoch, delta);
+        self.timers.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.sessions.write_frozen(piece)?;
+        Ok(self.timers.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {

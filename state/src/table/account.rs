@@ -25,11 +25,12 @@ impl Account {
         Account { budget, held: 0, changed: 0, frozen: Vec::new(), row_bytes: UNKNOWN_ROW_BYTES }
     }
 
-    /// The table holds `bytes` bytes and `dirty` rows that are changed and not encoded.
-    pub(super) fn settle(&mut self, bytes: usize, dirty: usize) {
+    /// The table holds `bytes` bytes and `dirty` rows that are changed and not encoded; `encoded` bytes are, of an epoch
+    /// that is not encoded as a whole.
+    pub(super) fn settle(&mut self, bytes: usize, dirty: usize, encoded: usize) {
         let not_encoded = dirty * self.row_bytes;
         let frozen: usize = self.frozen.iter().map(|(_, bytes)| bytes).sum();
-        let (held, changed) = (bytes + not_encoded, frozen + not_encoded);
+        let (held, changed) = (bytes + not_encoded, frozen + encoded + not_encoded);
         if held > self.held {
             self.budget.charge(held - self.held);
         } else if held < self.held {
@@ -65,7 +66,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.frozen.clear();
-        self.settle(0, 0);
+        self.settle(0, 0, 0);
     }
 }
 
@@ -78,12 +79,12 @@ mod tests {
         let budget = Arc::new(TableBudget::new(4000));
         let mut account = Account::new(Arc::clone(&budget));
         account.freeze(Epoch(1), 10, 600);
-        account.settle(1000, 0);
+        account.settle(1000, 0, 0);
         assert!(budget.is_short() && !budget.is_exhausted(), "600 of 1000 are changed");
-        account.settle(1000, 10);
+        account.settle(1000, 10, 0);
         assert!(budget.is_exhausted(), "ten more rows of 60");
         account.applied(Epoch(1));
-        account.settle(1000, 0);
+        account.settle(1000, 0, 0);
         assert!(!budget.is_short());
         drop(account);
         assert_eq!(budget.used(), 0);

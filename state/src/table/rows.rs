@@ -31,11 +31,32 @@ struct Hot<K, V, At> {
     flags: u8,
 }
 
-const DIRTY: u8 = 1;
-const USED: u8 = 2;
+/// The two flags of a changed row: one says changed in the running epoch, the other changed in the one that is frozen
+/// and not written yet. Which is which turns with every epoch, so that none of them is touched then.
+const CHANGED: u8 = 0b101;
+const USED: u8 = 0b010;
+
+/// What is written of a row.
+pub(super) struct Content<'a, K, V> {
+    pub(super) key: &'a K,
+    pub(super) value: Option<&'a V>,
+    pub(super) cold: &'a mut Cold,
+}
+
+impl<K, V, At> Hot<K, V, At> {
+    /// Notes a first change in the epoch whose flag is `changed`; gives what is to be written before.
+    #[inline]
+    fn first_change<'a>(&'a mut self, changed: u8, cold: &'a mut Cold) -> Option<Content<'a, K, V>> {
+        let frozen = self.flags & CHANGED != 0;
+        self.flags = (self.flags & !CHANGED) | changed;
+        frozen.then(|| Content { key: &self.key, value: self.value.as_ref(), cold })
+    }
+}
 
 pub(super) struct Rows<K, V, At> {
     index: Index,
+    /// The flag of rows that were changed in the running epoch.
+    changed: u8,
     /// `None` marks a free slot.
     hot: Vec<Option<Hot<K, V, At>>>,
     cold: Vec<Cold>,
@@ -53,7 +74,14 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
         size_of::<Option<Hot<K, V, At>>>() + size_of::<Cold>() + BYTES_PER_SLOT;
 
     pub(super) fn new() -> Self {
-        Rows { index: Index::default(), hot: Vec::new(), cold: Vec::new(), free: Vec::new(), least_free: 0 }
+        Rows {
+            index: Index::default(),
+            changed: CHANGED & 1,
+            hot: Vec::new(),
+            cold: Vec::new(),
+            free: Vec::new(),
+            least_free: 0,
+        }
     }
 
     /// Where the row probably is, from the index alone: so the look-ups of a batch do not wait for each other's
@@ -100,14 +128,21 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
         }
     }
 
-    /// The value of the row, if the slot holds it, to be changed in place; and whether it was unchanged before.
+    /// As [`change`](Rows::change), if the slot holds the row.
     #[inline]
-    pub(super) fn change_if(&mut self, slot: Slot, wanted: &RowRef<'_, K>) -> Option<(&mut Option<V>, bool)> {
+    pub(super) fn change_if(
+        &mut self,
+        slot: Slot,
+        wanted: &RowRef<'_, K>,
+        first: impl FnOnce(Option<Content<'_, K, V>>),
+    ) -> Option<&mut Option<V>> {
         match self.hot.get_mut(slot as usize) {
             Some(Some(row)) if row.key == *wanted.key && row.at == At::of(wanted.time) => {
-                let first = row.flags & DIRTY == 0;
-                row.flags |= DIRTY | USED;
-                Some((&mut row.value, first))
+                if row.flags & self.changed == 0 {
+                    first(row.first_change(self.changed, &mut self.cold[slot as usize]));
+                }
+                row.flags |= USED;
+                Some(&mut row.value)
             }
             _ => None,
         }
@@ -156,14 +191,21 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
         Some((row.key, row.value))
     }
 
-    /// The value, to be changed in place, and whether it was unchanged before.
+    /// The value, to be changed in place. Before the first change of an epoch `first` is called, with what is to be
+    /// written before it, if the epoch before is frozen and has not written the row.
     #[inline]
-    pub(super) fn change(&mut self, slot: Slot) -> (&mut Option<V>, bool) {
+    pub(super) fn change(
+        &mut self,
+        slot: Slot,
+        first: impl FnOnce(Option<Content<'_, K, V>>),
+    ) -> &mut Option<V> {
         match &mut self.hot[slot as usize] {
             Some(row) => {
-                let first = row.flags & DIRTY == 0;
-                row.flags |= DIRTY | USED;
-                (&mut row.value, first)
+                if row.flags & self.changed == 0 {
+                    first(row.first_change(self.changed, &mut self.cold[slot as usize]));
+                }
+                row.flags |= USED;
+                &mut row.value
             }
             None => panic!("a slot is changed that holds no row"),
         }
@@ -191,14 +233,24 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
         &mut self.cold[slot as usize]
     }
 
-    pub(super) fn is_dirty(&self, slot: Slot) -> bool {
-        self.hot[slot as usize].as_ref().is_some_and(|row| row.flags & DIRTY != 0)
+    /// Whether the row was changed and is not written yet.
+    pub(super) fn is_changed(&self, slot: Slot) -> bool {
+        self.hot[slot as usize].as_ref().is_some_and(|row| row.flags & CHANGED != 0)
     }
 
-    pub(super) fn clean(&mut self, slot: Slot) {
-        if let Some(row) = &mut self.hot[slot as usize] {
-            row.flags &= !DIRTY;
-        }
+    /// What was changed in the running epoch belongs to a frozen one from here on; nothing of an earlier one may be
+    /// unwritten.
+    pub(super) fn freeze(&mut self) {
+        self.changed ^= CHANGED;
+    }
+
+    /// The content of a row that is frozen and not written; it counts as written then.
+    #[inline]
+    pub(super) fn take_frozen(&mut self, slot: Slot) -> Option<Content<'_, K, V>> {
+        let frozen = self.changed ^ CHANGED;
+        let row = self.hot.get_mut(slot as usize)?.as_mut().filter(|row| row.flags & frozen != 0)?;
+        row.flags &= !frozen;
+        Some(Content { key: &row.key, value: row.value.as_ref(), cold: &mut self.cold[slot as usize] })
     }
 
     /// Whether the row was used since the last call of this.

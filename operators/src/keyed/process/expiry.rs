@@ -14,7 +14,7 @@ use highwater_state::error::Result;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Piece, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::keyed::process::state::Moment;
@@ -145,9 +145,14 @@ impl<K: Key> Expiry<K> {
         Ok(Some(&self.dead))
     }
 
-    pub(super) fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
-        self.written.freeze(epoch, delta)?;
-        self.timers.freeze(epoch, delta)
+    pub(super) fn begin_freeze(&mut self, epoch: Epoch, delta: &mut Delta) {
+        self.written.begin_freeze(epoch, delta);
+        self.timers.begin_freeze(epoch, delta);
+    }
+
+    pub(super) fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<()> {
+        self.written.write_frozen(piece)?;
+        self.timers.write_frozen(piece)
     }
 
     pub(super) fn applied(&mut self, epoch: Epoch) {

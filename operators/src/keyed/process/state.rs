@@ -4,7 +4,7 @@ use std::any::Any;
 
 use highwater_state::error::Result;
 use highwater_state::table::{Place, RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Persist, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, Timestamp};
 
 use crate::keyed::process::expiry::Expiry;
 
@@ -31,8 +31,10 @@ pub trait StateTable<K> {
     fn prefetch(&mut self, keys: &[K], hashes: &[u64]) -> Result<()>;
     /// Deletes what is dead when the watermark is at `through`; costs nothing without a time to live.
     fn expire(&mut self, through: Timestamp) -> Result<()>;
-    /// As [`Table::freeze`].
-    fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()>;
+    /// As [`Table::begin_freeze`].
+    fn begin_freeze(&mut self, epoch: Epoch, delta: &mut Delta);
+    /// As [`Table::write_frozen`].
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<()>;
     /// As [`Table::applied`].
     fn applied(&mut self, epoch: Epoch);
     /// The state itself, for its handle.
@@ -105,9 +107,16 @@ impl<K: Key, V: Persist> StateTable<K> for State<K, V> {
         Ok(())
     }
 
-    fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<()> {
-        self.values.freeze(epoch, delta)?;
-        self.expiry.as_mut().map_or(Ok(()), |expiry| expiry.freeze(epoch, delta))
+    fn begin_freeze(&mut self, epoch: Epoch, delta: &mut Delta) {
+        self.values.begin_freeze(epoch, delta);
+        if let Some(expiry) = &mut self.expiry {
+            expiry.begin_freeze(epoch, delta);
+        }
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<()> {
+        self.values.write_frozen(piece)?;
+        self.expiry.as_mut().map_or(Ok(()), |expiry| expiry.write_frozen(piece))
     }
 
     fn applied(&mut self, epoch: Epoch) {

@@ -15,7 +15,7 @@ use highwater_state::delta::Family;
 use highwater_state::hash::key_hash;
 use highwater_state::panes::Panes;
 use highwater_state::table::{RowRef, Slot, Table};
-use highwater_state::{Delta, Epoch, Key, Persist, TimeRange, Timestamp};
+use highwater_state::{Delta, Epoch, Key, Persist, Piece, TimeRange, Timestamp};
 
 use super::queue::Queue;
 use super::slices::{Placed, Slices};
@@ -314,11 +314,20 @@ where
 
     fn freeze(&mut self, epoch: Epoch, delta: &mut Delta) -> Result<(), Fault> {
         self.watermark.freeze(delta)?;
-        self.keys.freeze(epoch, delta)?;
+        self.keys.begin_freeze(epoch, delta);
         if let Some(early) = &mut self.early {
-            early.freeze(epoch, delta)?;
+            early.begin_freeze(epoch, delta);
         }
-        Ok(self.timers.freeze(epoch, delta)?)
+        self.timers.begin_freeze(epoch, delta);
+        Ok(())
+    }
+
+    fn write_frozen(&mut self, piece: &mut Piece<'_>) -> Result<(), Fault> {
+        self.keys.write_frozen(piece)?;
+        if let Some(early) = &mut self.early {
+            early.write_frozen(piece)?;
+        }
+        Ok(self.timers.write_frozen(piece)?)
     }
 
     fn applied(&mut self, epoch: Epoch) {
