@@ -89,7 +89,7 @@ struct Entry {
 /// delta.put(Family::Values, b"k", b"v");
 /// assert_eq!(delta.changes().next(), Some((Family::Values, Change::Put { key: b"k", value: b"v" })));
 /// ```
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Delta {
     first: Part,
     parts: Vec<Part>,
@@ -205,7 +205,7 @@ fn leading(key: &[u8]) -> (u64, u64) {
 }
 
 /// Changes in the order in which they were recorded; all bytes lie in one buffer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Part {
     bytes: Vec<u8>,
     entries: Vec<Entry>,

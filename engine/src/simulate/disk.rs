@@ -31,9 +31,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn write(&mut self, delta: &Delta, synced: bool) -> Result<()> {
         self.written.commit(delta)?;
-        let mut copy = Delta::default();
-        copy.append(delta);
-        self.unsynced.push(copy);
+        self.unsynced.push(delta.clone());
         if synced {
             for delta in self.unsynced.drain(..) {
                 self.synced.commit(&delta)?;
