@@ -2,9 +2,9 @@
 //! writes between records; what the committing thread does, which they do not wait for.
 //!
 //! Back of the envelope, for one row of a count: it is read where it stands, 10 ns where rows are read one after the
-//! other, and encoded with its key of 14 bytes, 30 ns. The encoded rows are sorted, 20 comparisons for a million rows, of
-//! two numbers each: 80 ns. The commit copies them into RocksDB's log, 20 bytes, and inserts them into a skip list: 500 ns
-//! in the order of the keys. The barrier changes no row.
+//! other, and encoded with its key of 14 bytes, 30 ns. The encoded rows are sorted, 20 comparisons for a million rows,
+//! of two numbers each: 80 ns. The commit copies them into RocksDB's log, 20 bytes, and inserts them into a skip list:
+//! 500 ns in the order of the keys. The barrier changes no row.
 
 use std::time::{Duration, Instant};
 

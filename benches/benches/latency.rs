@@ -4,8 +4,9 @@
 //! The source hands a record out when it is due, stamped with that time; a count per key passes the stamp on; the sink
 //! takes the difference. The greatest rate is measured first, with the same program.
 //!
-//! Back of the envelope: a worker that has nothing to do sleeps for 1 ms, and the kernel wakes it within a tenth of one:
-//! half of the records wait for less than 0.6 ms, and all of them for less than 2 where the machine does nothing else.
+//! Back of the envelope: a worker that has nothing to do sleeps for 1 ms, and the kernel wakes it within a tenth of
+//! one: half of the records wait for less than 0.6 ms, and all of them for less than 2 where the machine does nothing
+//! else.
 
 use std::time::Duration;
 

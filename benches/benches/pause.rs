@@ -1,10 +1,10 @@
-//! What epochs cost a job over RocksDB in which every key is changed in every epoch: the delay that they put on records,
-//! and the share of its throughput.
+//! What epochs cost a job over RocksDB in which every key is changed in every epoch: the delay that they put on
+//! records, and the share of its throughput.
 //!
 //! Records come at half of the greatest rate, each with the time when it was due, and a count per key tells the sink
-//! how late they are. `an epoch's worst` is the largest delay of all records of an epoch, as the median and the most of
-//! all epochs: the pause, with what it took to make up for it. Throughput is that with an epoch every second beside that
-//! without, in turns, by the records that came in.
+//! how late they are. `an epoch's worst` is the largest delay of all records of an epoch, as the median and the most
+//! of all epochs: the pause, with what it took to make up for it. Throughput is that with an epoch every second beside
+//! that without, in turns, by the records that came in.
 //!
 //! Back of the envelope: a million counts of 20 bytes are encoded in 100 ns each, most of it waiting for far memory:
 //! 100 ms a second, one part in ten of a worker. All at once they would hold every record up for as long; in pieces of

@@ -1,5 +1,5 @@
-//! Many durations as counts in buckets: every bucket is a sixteenth of a power of two wide, so that what is read from it
-//! is true to about six per cent.
+//! Many durations as counts in buckets: every bucket is a sixteenth of a power of two wide, so that what is read from
+//! it is true to about six per cent.
 
 /// Sixteen buckets for each power of two, of 64.
 const BUCKETS: usize = 64 * 16;

@@ -12,8 +12,9 @@ pub struct Limits {
     /// Batches that may wait in a channel between two workers. 16: enough that neither waits for the other at
     /// every batch, and little enough to bound memory and the time a barrier takes.
     pub channel_batches: usize,
-    /// How much of a frozen epoch a worker writes in one step, in bytes with 64 more for each row. 128 KiB: some 1400
-    /// small rows, which take a few tenths of a millisecond, for which records wait.
+    /// How much of a frozen epoch a worker writes in one step, in bytes with 64 more for each row; a quarter of it in
+    /// a step that has records. 128 KiB: some 1400 small rows, which take a few tenths of a millisecond, for which a
+    /// record may wait.
     pub piece_bytes: usize,
 }
 
@@ -29,8 +30,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The smallest limits there are: one record a batch, one batch an edge, one row of a frozen epoch a step. Tests run
-    /// on them, so that operators go through what they do when their output is full, and between rows of an epoch.
+    /// The smallest limits there are: one record a batch, one batch an edge, one row of a frozen epoch a step. Tests
+    /// run on them, so that operators go through what they do when their output is full, and between rows.
     pub fn tiny() -> Self {
         Limits { batch_records: 1, edge_batches: 1, channel_batches: 1, piece_bytes: 1 }
     }

@@ -1,8 +1,8 @@
 //! What panes say, judged against an ordered map: every row is taken exactly once, whatever is evicted, lost in a
 //! crash, or taken while the epoch before is not applied yet (HW-2).
 //!
-//! Times lie at both ends of time too, and behind what was taken: a timer may be set there. An epoch is written in pieces
-//! of any size, with anything in between.
+//! Times lie at both ends of time too, and behind what was taken: a timer may be set there. An epoch is written in
+//! pieces of any size, with anything in between.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

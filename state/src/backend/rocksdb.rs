@@ -48,6 +48,8 @@ const INDEX_BLOCK_BYTES: usize = 4096;
 /// written.
 const DELETES_WINDOW: usize = 10_000;
 const DELETES_MAX: usize = 5_000;
+/// Bytes of a change in a write batch beside its key and value: kind, family and two lengths.
+const BATCH_BYTES_PER_CHANGE: usize = 8;
 /// Write buffers a family has at most: one that is written to and one on its way to a file.
 const WRITE_BUFFERS_MAX: i32 = 2;
 
@@ -185,7 +187,7 @@ impl RocksDbBackend {
         if delta.is_empty() {
             return Ok(());
         }
-        let mut batch = WriteBatch::default();
+        let mut batch = WriteBatch::with_capacity_bytes(delta.bytes() + BATCH_BYTES_PER_CHANGE * delta.len());
         for (family, change) in delta.changes() {
             let column_family = self.column_family(family)?;
             match change {

@@ -25,8 +25,8 @@ impl Account {
         Account { budget, held: 0, changed: 0, frozen: Vec::new(), row_bytes: UNKNOWN_ROW_BYTES }
     }
 
-    /// The table holds `bytes` bytes and `dirty` rows that are changed and not encoded; `encoded` bytes are, of an epoch
-    /// that is not encoded as a whole.
+    /// The table holds `bytes` bytes and `dirty` rows that are changed and not encoded; `encoded` bytes are, of an
+    /// epoch that is not encoded as a whole.
     pub(super) fn settle(&mut self, bytes: usize, dirty: usize, encoded: usize) {
         let not_encoded = dirty * self.row_bytes;
         let frozen: usize = self.frozen.iter().map(|(_, bytes)| bytes).sum();
