@@ -19,6 +19,7 @@
 //! for an epoch are given back at its end, if they are most of the table.
 
 mod account;
+mod ask;
 mod freezing;
 mod index;
 mod large;
@@ -159,15 +160,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         let mut guessed = [Slot::MAX; ROWS_AT_ONCE];
         for from in (0..count).step_by(ROWS_AT_ONCE) {
             let some = (count - from).min(ROWS_AT_ONCE);
-            for (at, slot) in guessed[..some].iter_mut().enumerate() {
-                *slot = self.rows.guess(&row(from + at));
-            }
-            if self.rows.hold_all(&guessed[..some], |at| row(from + at)) {
-                for (at, &slot) in guessed[..some].iter().enumerate() {
-                    change(from + at, self.value_mut(slot));
-                }
-                continue;
-            }
+            self.rows.guess_all(|at| row(from + at), &mut guessed[..some]);
             for (at, &slot) in guessed[..some].iter().enumerate() {
                 let (number, wanted) = (from + at, row(from + at));
                 let Table { rows, dirty, freezing, deleted, place, bytes, is_kept, .. } = self;

@@ -7,6 +7,7 @@
 //! the one where it stands all are full, also after another was removed. It does not know keys: two rows may have the
 //! same 32 bits, and the caller compares them.
 
+use crate::table::ask::ask_for;
 use crate::table::{Slot, large};
 
 const ENTRIES: usize = 8;
@@ -53,6 +54,13 @@ pub(super) struct Index {
 pub(super) const BYTES_PER_SLOT: usize = 2 * size_of::<Bucket>() / ENTRIES;
 
 impl Index {
+    /// Says that the entries of this hash are read soon.
+    #[inline]
+    pub(super) fn ask_for(&self, hash: u32) {
+        // Without a bucket the shift is 0 as well, and any place is as good.
+        ask_for(&self.buckets, (hash >> self.shift) as usize);
+    }
+
     /// A slot with this hash, [`Slot::MAX`] if there is none; a wrong one, if there are several.
     #[inline]
     pub(super) fn first(&self, hash: u32) -> Slot {

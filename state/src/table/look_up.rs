@@ -4,7 +4,8 @@
 //! Invariant: a row whose slot is given without a value is known to be absent; it is not if reading it failed, and then
 //! it has no slot.
 
-use super::{NO_SLOT, RowRef, RowTime, Slot, Table};
+use super::freezing::row_key;
+use super::{NO_SLOT, ROWS_AT_ONCE, RowRef, RowTime, Slot, Table};
 use crate::error::Result;
 use crate::id::KeyGroup;
 use crate::persist::{Key, Persist, decode};
@@ -51,7 +52,10 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         K: 'k,
     {
         slots.clear();
-        slots.extend((0..count).map(|number| self.rows.guess(&row(number))));
+        slots.resize(count, Slot::MAX);
+        for (chunk, guessed) in slots.chunks_mut(ROWS_AT_ONCE).enumerate() {
+            self.rows.guess_all(|at| row(chunk * ROWS_AT_ONCE + at), guessed);
+        }
         for (number, slot) in slots.iter_mut().enumerate() {
             let wanted = row(number);
             if !self.rows.is(*slot, &wanted) {
@@ -98,7 +102,8 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         let mut keys = Vec::with_capacity(missing.len());
         for &slot in missing {
             let mut bytes = Vec::new();
-            self.row_key(slot, &mut bytes)?;
+            let (key, _) = self.rows.row(slot).expect("the slot holds a row");
+            row_key(&self.place, key, self.rows.cold(slot), &mut bytes)?;
             keys.push(bytes);
         }
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();

@@ -6,6 +6,7 @@
 
 use crate::hash::with_time;
 use crate::id::Epoch;
+use crate::table::ask::ask_for;
 use crate::table::index::{BYTES_PER_SLOT, Index};
 use crate::table::{RowRef, RowTime, Slot, large};
 use crate::time::Timestamp;
@@ -84,29 +85,23 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
         }
     }
 
-    /// Where the row probably is, from the index alone: so the look-ups of a batch do not wait for each other's
-    /// rows. [`is`](Rows::is) says whether it was right; if it was not, [`find`](Rows::find) knows.
+    /// Where each row probably is, from the index alone, and asks the memory for all of them: so the look-ups of a batch
+    /// do not wait for each other. [`is`](Rows::is) says whether a guess was right; if it was not,
+    /// [`find`](Rows::find) knows.
     #[inline]
-    pub(super) fn guess(&self, wanted: &RowRef<'_, K>) -> Slot {
-        self.index.first(index_hash::<At>(wanted.hash, wanted.time))
-    }
-
-    /// Whether each slot holds its row. Reads all of them whatever it finds: the loop does nothing else, so that the
-    /// processor reads many rows at a time, and has them in its cache when they are used next.
-    #[inline]
-    pub(super) fn hold_all<'k>(&self, slots: &[Slot], row: impl Fn(usize) -> RowRef<'k, K>) -> bool
+    pub(super) fn guess_all<'k>(&self, row: impl Fn(usize) -> RowRef<'k, K>, slots: &mut [Slot])
     where
         K: 'k,
     {
-        let mut hold = true;
-        for (number, &slot) in slots.iter().enumerate() {
-            let wanted = row(number);
-            hold &= match self.hot.get(slot as usize) {
-                Some(Some(row)) => (row.key == *wanted.key) & (row.at == At::of(wanted.time)),
-                _ => false,
-            };
+        let hash = |number| {
+            let RowRef { hash, time, .. } = row(number);
+            index_hash::<At>(hash, time)
+        };
+        (0..slots.len()).for_each(|number| self.index.ask_for(hash(number)));
+        for (number, slot) in slots.iter_mut().enumerate() {
+            *slot = self.index.first(hash(number));
+            ask_for(&self.hot, *slot as usize);
         }
-        hold
     }
 
     /// Brings into the cache what the removal of these rows will read, many at a time.
