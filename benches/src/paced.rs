@@ -149,6 +149,9 @@ pub struct Found {
     pub records: Delays,
     /// The largest delay between two barriers, in ns: that of the record for which an epoch was worst.
     pub epochs: Vec<u64>,
+    /// The longest CPU time of the worker between two batches that came to the sink, in each epoch and in ns: what a
+    /// record waits for that the worker itself does. It does not hold what others of the machine take.
+    pub pauses: Vec<u64>,
 }
 
 /// A sink that measures how late the records are that come to it.
@@ -178,13 +181,28 @@ impl Publish for DelaySink {
 
 impl<K> Sink<(K, (u64, u64))> for DelaySink {
     fn open(&self, _: usize) -> Result<Box<dyn Writer<(K, (u64, u64))>>, Cause> {
-        Ok(Box::new(DelayWriter { sink: self.clone(), delays: Delays::default() }))
+        let sink = self.clone();
+        Ok(Box::new(DelayWriter { sink, delays: Delays::default(), looked: 0, cpu: 0, pause: 0 }))
     }
 }
 
 struct DelayWriter {
     sink: DelaySink,
     delays: Delays,
+    /// When the CPU time of this thread was read last, and what it was.
+    looked: u64,
+    cpu: u64,
+    /// The longest that was between two batches of this epoch.
+    pause: u64,
+}
+
+/// Reading the CPU time takes some microseconds, so it is not done again for so long, in ns.
+const LOOK_AGAIN: u64 = 200_000;
+
+/// The CPU time of this thread in ns; 0 where there is no `/proc`.
+fn thread_time() -> u64 {
+    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    spent.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
 }
 
 impl<K> Writer<(K, (u64, u64))> for DelayWriter {
@@ -192,6 +210,13 @@ impl<K> Writer<(K, (u64, u64))> for DelayWriter {
         let now = self.sink.clock.now();
         for &(_, (_, due)) in batch.values.iter().filter(|(_, (_, due))| *due >= self.sink.warm_up) {
             self.delays.add(now.saturating_sub(due));
+        }
+        if now - self.looked >= LOOK_AGAIN {
+            let cpu = thread_time();
+            if self.looked >= self.sink.warm_up {
+                self.pause = self.pause.max(cpu - self.cpu);
+            }
+            (self.looked, self.cpu) = (now, cpu);
         }
         Ok(())
     }
@@ -201,6 +226,7 @@ impl<K> Writer<(K, (u64, u64))> for DelayWriter {
         let mut found = self.sink.found.lock().unwrap_or_else(PoisonError::into_inner);
         if delays.count() > 0 {
             found.epochs.push(delays.most());
+            found.pauses.push(std::mem::take(&mut self.pause));
         }
         found.records.merge(&delays);
         Ok(Vec::new())
