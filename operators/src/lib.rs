@@ -34,6 +34,7 @@ mod node;
 pub mod opening;
 pub mod operator;
 pub mod outbox;
+mod portion;
 pub mod pattern;
 pub mod signal;
 pub mod sink;

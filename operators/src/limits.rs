@@ -12,11 +12,15 @@ pub struct Limits {
     /// Batches that may wait in a channel between two workers. 16: enough that neither waits for the other at
     /// every batch, and little enough to bound memory and the time a barrier takes.
     pub channel_batches: usize,
+    /// Bytes of a batch that a source reads, as far as they are known. No limit by default; a job sets it so that what
+    /// all queues hold has its part of the memory budget.
+    pub batch_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { batch_records: crate::batch::BATCH_RECORDS, edge_batches: 4, channel_batches: 16 }
+        let batch_records = crate::batch::BATCH_RECORDS;
+        Limits { batch_records, edge_batches: 4, channel_batches: 16, batch_bytes: usize::MAX }
     }
 }
 
@@ -24,7 +28,7 @@ impl Limits {
     /// The smallest limits there are: one record a batch, one batch an edge. Tests run on them, so
     /// that operators go through what they do when their output is full.
     pub fn tiny() -> Self {
-        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1 }
+        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1, batch_bytes: usize::MAX }
     }
 }
 

@@ -310,7 +310,12 @@ impl Running {
 fn roll_config(dice: &mut Dice, idle_after: Duration, workers_max: usize) -> Config {
     let limits = match dice.roll(3) {
         0 => Limits::default(),
-        1 => Limits { batch_records: 1 + dice.roll(20), edge_batches: 1, channel_batches: 1 + dice.roll(2) },
+        1 => Limits {
+            batch_records: 1 + dice.roll(20),
+            edge_batches: 1,
+            channel_batches: 1 + dice.roll(2),
+            ..Limits::default()
+        },
         _ => Limits::tiny(),
     };
     Config {

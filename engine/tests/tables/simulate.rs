@@ -147,7 +147,7 @@ impl<'a> Life<'a> {
         let splits: BTreeMap<usize, Vec<String>> = sources.collect();
         let limits = match dice.roll(3) {
             0 => Limits::default(),
-            1 => Limits { batch_records: 1 + dice.roll(20), edge_batches: 1, channel_batches: 1 },
+            1 => Limits { batch_records: 1 + dice.roll(20), ..Limits::tiny() },
             _ => Limits::tiny(),
         };
         let table_bytes = if dice.one_in(2) { usize::MAX } else { dice.roll(2000) };
