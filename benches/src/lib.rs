@@ -29,6 +29,7 @@ pub mod compare;
 pub mod cpu;
 pub mod feed;
 pub mod input;
+pub mod resident;
 pub mod spread;
 pub mod tally;
 pub mod two;
