@@ -85,12 +85,12 @@ const PART: &str = r#"
         .key_by(|read| read.key)
         .aggregate("sums-NEXT", |a| (a.count(), a.sum(|read| read.value), a.max(|read| read.value)))
         .to_stream()
-        .map(|(key, (count, sum, max))| (key, count, sum + max.unwrap_or(NEXT)));
+        .map(|(key, (count, sum, max))| (key, count, sum + max.max(NEXT)));
     let windows = read
         .key_by(|read| read.text.clone())
         .window(tumbling(Duration::from_millis(100 + NEXT)))
         .aggregate("windows-NEXT", |a| (a.count(), a.mean(|read| read.value as f64)))
-        .map(|window| (window.key.len() as u64, window.window.end().as_millis(), window.value));
+        .map(|window| (window.key.len() as u64, window.window.end.as_millis(), window.value));
     let stream = sums
         .key_by(|sum| sum.0)
         .join(windows.key_by(|window| window.0), within(Duration::from_millis(50)))

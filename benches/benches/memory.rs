@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What a row of a text has on disk, its key and the lengths included.
 const ROW_BYTES: u64 = TEXT_BYTES as u64 + 12;
 
+/// One in so many keys is drawn after the state is filled.
+const DRAWN: u64 = 16;
+
 struct Options {
     child: Option<(String, u64)>,
     budgets: Vec<u64>,
@@ -103,7 +106,7 @@ fn main() -> Result<(), String> {
 fn child(directory: &Path, budget: u64, options: &Options) {
     let before = Resident::read();
     let keys = (budget as f64 * options.times) as u64 / ROW_BYTES;
-    let texts = Texts { keys, draws: keys / 4, ends: true };
+    let texts = Texts { keys, draws: keys / DRAWN, ends: true };
     let (kept, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let start = Instant::now();
     let looking = {
@@ -144,7 +147,7 @@ fn child(directory: &Path, budget: u64, options: &Options) {
         of_budget(peak),
         of_budget(steady),
         a_record(filled, keys),
-        a_record(taken.saturating_sub(filled), keys / 4)
+        a_record(taken.saturating_sub(filled), keys / DRAWN)
     );
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | part | share | what lies in it |
 //! | --- | --- | --- |
-//! | process | 1/8, at most 16 MiB | code, stacks, what RocksDB has beside its cache |
+//! | process | 1/4, at most 24 MiB | code, stacks, what RocksDB has beside its cache |
 //! | queues | 1/16 | records between operators, by the bytes that they were read from |
 //! | block cache | 1/4 | blocks, indexes and filters read from disk, and the write buffers |
 //! | write buffers | 1/8, inside the block cache | committed rows that are not in files yet |
@@ -24,8 +24,8 @@ use crate::error::{Result, StateError};
 
 const MIB: usize = 1024 * 1024;
 
-/// A program with RocksDB in it has some 14 MiB in memory before it does anything.
-const PROCESS_BYTES_MAX: usize = 16 * MIB;
+/// A program with RocksDB in it has some 14 MiB in memory before it does anything; its compactions take some more.
+const PROCESS_BYTES_MAX: usize = 24 * MIB;
 
 /// The memory that one job may use, in bytes.
 ///
@@ -73,7 +73,7 @@ impl MemoryBudget {
 
     /// The part of what the process has whatever its state is, in bytes.
     pub fn process_bytes(&self) -> usize {
-        (self.total / 8).min(PROCESS_BYTES_MAX)
+        (self.total / 4).min(PROCESS_BYTES_MAX)
     }
 
     /// RocksDB's part, in bytes: blocks, indexes, filters and the write buffers.
