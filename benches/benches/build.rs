@@ -4,9 +4,9 @@
 //! dependency; it is built once, so that the dependencies are there, then touched and built again. Six times ten steps:
 //! each has record types and closures of its own, so nothing that is made for one type is used twice.
 //!
-//! Back of the envelope: the library is generic where a record's type matters, so that is what is compiled again for each
-//! step: an operator, an outbox, an edge, some 3 000 lines of LLVM's language. At 100 000 lines a second for one thread
-//! that optimises, sixty steps are 2 s, and those with state several times more.
+//! Back of the envelope: the library is generic where a record's type matters, so that is what is compiled again for
+//! each step: an operator, an outbox, an edge, some 3 000 lines of LLVM's language. At 100 000 lines a second for one
+//! thread that optimises, sixty steps are 2 s, and those with state several times more.
 //!
 //! CPU time is that of `cargo` and all that it starts; a linker takes some of it: RocksDB is linked in.
 //!

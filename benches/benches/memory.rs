@@ -5,9 +5,9 @@
 //! times a second: all of it, also code, stacks, and what the allocator does not give back. `peak` is the most it ever
 //! had; `steady` the median while keys are drawn.
 //!
-//! Back of the envelope: a row of 210 bytes on disk takes 310 in a table, so half of the budget holds a thirtieth of the
-//! keys. A record costs a look-up on disk, 5 to 10 us, and its share of a commit, 2 us, and of compaction. Ten times
-//! 256 MiB are 12.8 million rows: some minutes.
+//! Back of the envelope: a row of 210 bytes on disk takes 310 in a table, so half of the budget holds a thirtieth of
+//! the keys. A record costs a look-up on disk, 5 to 10 us, and its share of a commit, 2 us, and of compaction. Ten
+//! times 256 MiB are 12.8 million rows: some minutes.
 //!
 //! | argument | meaning |
 //! | --- | --- |

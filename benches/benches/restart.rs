@@ -1,13 +1,13 @@
 //! How long a job with a gigabyte of state takes from its start to its first record.
 //!
-//! A child process builds the state once and stops; then children are started on it. Each is timed from the beginning of
-//! `main` until an operator that keeps state has taken its first record, which draws a key that is on disk: after a clean
-//! stop, and after a kill in the middle of epochs that change rows. The state directory is in the kernel's cache of files
-//! where there is room for it: what the disk takes is not measured.
+//! A child process builds the state once and stops; then children are started on it. Each is timed from the beginning
+//! of `main` until an operator that keeps state has taken its first record, which draws a key that is on disk: after
+//! a clean stop, and after a kill in the middle of epochs that change rows. The state directory is in the kernel's
+//! cache of files where there is room for it: what the disk takes is not measured.
 //!
-//! Back of the envelope: RocksDB reads its list of files and opens 20 of them, some ms; it replays its log, which a kill
-//! leaves as long as a clean stop does: 100 MiB a second, more where its rows are in files already. A table looks for the
-//! first row of each of its 128 key groups, 30 us each; no row is loaded.
+//! Back of the envelope: RocksDB reads its list of files and opens 20 of them, some ms; it replays its log, which a
+//! kill leaves as long as a clean stop does: 100 MiB a second, more where its rows are in files already. A table
+//! looks for the first row of each of its 128 key groups, 30 us each; no row is loaded.
 //!
 //! | argument | meaning |
 //! | --- | --- |

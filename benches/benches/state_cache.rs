@@ -10,7 +10,8 @@
 //!   system's, and lets another row go;
 //! - without a table each record is a get, 2 to 8 us, and a put through the log, 3 us.
 //!
-//! `--rounds N` sets how often each side does 200 000 records, in turn; `--only all` or `--only tenth` does one of the two.
+//! `--rounds N` sets how often each side does 200 000 records, in turn; `--only all` or `--only tenth` does one of
+//! the two.
 
 #[path = "work/table.rs"]
 mod table;

@@ -19,8 +19,8 @@ pub fn children_time() -> Duration {
     times_from(13)
 }
 
-/// Two fields of `/proc/self/stat` together, counted after the name of the program, which is in parentheses and may hold
-/// spaces: utime and stime are fields 14 and 15, cutime and cstime 16 and 17.
+/// Two fields of `/proc/self/stat` together, counted after the name of the program, which is in parentheses and may
+/// hold spaces: utime and stime are fields 14 and 15, cutime and cstime 16 and 17.
 fn times_from(field: usize) -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! How much memory this process has.
 //!
-//! Read from `/proc/self/status`, which counts every page that is in memory: code, stacks, what the allocator keeps, what
-//! RocksDB has. The kernel's cache of files is not in it.
+//! Read from `/proc/self/status`, which counts every page that is in memory: code, stacks, what the allocator keeps,
+//! what RocksDB has. The kernel's cache of files is not in it.
 
 use std::fs;
 

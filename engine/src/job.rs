@@ -91,11 +91,11 @@ impl Job {
         self
     }
 
-    /// Bytes of memory for the whole job, where there is a state directory: what the operators keep, RocksDB's cache and
-    /// write buffers, what an epoch changed on its way to the disk, the records in queues, and what the process has
-    /// besides; 512 MiB unless said, at least 32 MiB. [`MemoryBudget`](highwater_state::budget) says who gets how much.
-    /// What one epoch may change is about a tenth of it: epochs end early at half of that, and sources wait while it
-    /// is exceeded.
+    /// Bytes of memory for the whole job, where there is a state directory: what the operators keep, RocksDB's cache
+    /// and write buffers, what an epoch changed on its way to the disk, the records in queues, and what the process
+    /// has besides; 512 MiB unless said, at least 32 MiB. [`MemoryBudget`](highwater_state::budget) says who gets how
+    /// much. What one epoch may change is about a tenth of it: epochs end early at half of that, and sources wait
+    /// while it is exceeded.
     ///
     /// With glibc its allocator is told to give back what is freed, unless `GLIBC_TUNABLES` or `MALLOC_ARENA_MAX`,
     /// `MALLOC_MMAP_THRESHOLD_` or `MALLOC_TRIM_THRESHOLD_` are set.

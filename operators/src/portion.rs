@@ -1,9 +1,9 @@
 //! How many records a source reads at once, so that what waits in queues stays within its part of the memory budget.
 //!
-//! What a record takes in memory is not known, but what it took when it was read is: the bytes that it was decoded from, or
-//! its own size where it comes decoded. Invariant: a batch of records like those of the last one has at most so many bytes
-//! as the job allows, or one record. It begins small, and grows by at most twice from one read to the next, so that
-//! large records are seen before many are read. It does not know queues.
+//! What a record takes in memory is not known, but what it took when it was read is: the bytes that it was decoded
+//! from, or its own size where it comes decoded. Invariant: a batch of records like those of the last one has at most
+//! so many bytes as the job allows, or one record. It begins small, and grows by at most twice from one read to the
+//! next, so that large records are seen before many are read. It does not know queues.
 
 /// Records of the first read, where bytes are limited.
 const FIRST_RECORDS: usize = 16;

@@ -126,8 +126,8 @@ impl<T> Polled<T> {
         }
     }
 
-    /// What the records have in bytes, as far as it is known: themselves, and what they were decoded from, counted since
-    /// this was asked last.
+    /// What the records have in bytes, as far as it is known: themselves, and what they were decoded from, counted
+    /// since this was asked last.
     pub(crate) fn take_bytes(&mut self) -> usize {
         std::mem::take(&mut self.decoded) + self.len() * size_of::<T>()
     }

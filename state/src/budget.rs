@@ -12,7 +12,7 @@
 //! | block cache | 1/4 | blocks, indexes and filters read from disk, and the write buffers |
 //! | write buffers | 1/8, inside the block cache | committed rows that are not in files yet |
 //! | commit | 1/3 of the rest | what an epoch changed, encoded, and RocksDB's write of it |
-//! | tables | 2/3 of the rest | decoded values in the typed tables of all workers; at most a quarter changed since a commit |
+//! | tables | 2/3 of the rest | decoded values in all typed tables; at most a quarter changed since a commit |
 //!
 //! What is changed can be let go only after a commit. So an epoch ends early when half of what may be changed is,
 //! and sources are not read while all of it is ([`TableBudget::is_exhausted`]).

@@ -1,7 +1,7 @@
 //! State that is larger than memory: a text for each of many keys, the last one that came for it.
 //!
-//! The source needs no memory of its own: record and key follow from the record's number. First every key comes once, in
-//! an order that is not that of the keys, then keys are drawn at random, each as likely as every other.
+//! The source needs no memory of its own: record and key follow from the record's number. First every key comes once,
+//! in an order that is not that of the keys, then keys are drawn at random, each as likely as every other.
 
 use highwater::operators::error::Cause;
 use highwater::operators::source::{Poll, Polled, Reader, Source};
