@@ -2,7 +2,7 @@
 //!
 //! Left to itself, glibc has an arena for each thread, keeps what was freed in each of them, and takes ever larger
 //! pieces from them: after one large delta was freed, the next ones are no longer mapped and unmapped by themselves.
-//! With a budget of 64 MiB that made 107 MiB resident. It knows nothing of budgets: what is held is their business,
+//! With a budget of 64 MiB that made 109 MiB resident. It knows nothing of budgets: what is held is their business,
 //! this is about what is not held any more (`docs/decisions/0019-memory-is-what-the-process-has.md`).
 
 /// Pieces of so many bytes are mapped by themselves, and are the system's again when they are freed; and so many bytes
