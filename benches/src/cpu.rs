@@ -11,11 +11,21 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The user and system time of all threads so far; zero where there is no `/proc`.
 pub fn process_time() -> Duration {
+    times_from(11)
+}
+
+/// The user and system time of all processes that this one has started and waited for, and of theirs.
+pub fn children_time() -> Duration {
+    times_from(13)
+}
+
+/// Two fields of `/proc/self/stat` together, counted after the name of the program, which is in parentheses and may
+/// hold spaces: utime and stime are fields 14 and 15, cutime and cstime 16 and 17.
+fn times_from(field: usize) -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program is in parentheses, and may hold spaces; utime and stime are fields 14 and 15.
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
     let ticks: u32 =
-        fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+        fields.split_whitespace().skip(field).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
     TICK * ticks
 }
 

@@ -33,6 +33,7 @@ pub mod delays;
 pub mod feed;
 pub mod input;
 pub mod paced;
+pub mod resident;
 pub mod spread;
 pub mod tally;
 pub mod two;

@@ -20,7 +20,7 @@ pub(crate) struct Config {
     /// Time between two barriers. Default 1 s: measured to cost 2 to 4 % of throughput; 100 ms costs 10 to 25 %.
     /// At least 10 ms.
     pub(crate) epoch_interval: Duration,
-    /// Bytes for all state in memory: RocksDB's cache and write buffers, and the typed tables. Default 512 MiB.
+    /// Bytes of memory for the job; `highwater_state::budget` splits them. Default 512 MiB.
     pub(crate) memory: usize,
     /// How long a split may deliver nothing before it stops holding back the watermark. Default 1 min: longer
     /// than a broker's leader election, short enough that an empty partition does not stop results for long.

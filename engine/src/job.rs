@@ -18,6 +18,7 @@ use highwater_state::backend::volatile::VolatileBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
 
 use self::change::Change;
+use crate::allocator::give_back;
 use crate::attempt::{self, Begun, PATIENCE};
 use crate::boundary::Boundary;
 use crate::config::Config;
@@ -90,9 +91,14 @@ impl Job {
         self
     }
 
-    /// Bytes of memory for state, cache and write buffers of all workers together, where there is a state
-    /// directory; 512 MiB unless said, at least 32 MiB. What one epoch may change is an eighth of it: sources wait
+    /// Bytes of memory for the whole job, where there is a state directory: what the operators keep, RocksDB's cache
+    /// and write buffers, what an epoch changed on its way to the disk, the records in queues, and what the process
+    /// has besides; 512 MiB unless said, at least 32 MiB. [`MemoryBudget`](highwater_state::budget) says who gets how
+    /// much. What one epoch may change is about a tenth of it: epochs end early at half of that, and sources wait
     /// while it is exceeded.
+    ///
+    /// With glibc its allocator is told to give back what is freed, unless `GLIBC_TUNABLES` or `MALLOC_ARENA_MAX`,
+    /// `MALLOC_MMAP_THRESHOLD_` or `MALLOC_TRIM_THRESHOLD_` are set.
     pub fn memory(mut self, bytes: usize) -> Job {
         self.config.memory = bytes;
         self
@@ -155,6 +161,8 @@ impl Job {
     pub fn start(mut self) -> Result<RunningJob, JobError> {
         let graph = Arc::new(self.graph.map_err(JobError::Topology)?);
         let memory = self.config.check()?;
+        let batches = graph.batches_in_queues(&self.config.limits, self.config.workers);
+        self.config.limits.batch_bytes = memory.queue_bytes() / batches.max(1);
         let stop = Arc::new(AtomicBool::new(false));
         let shared = is_shared(&graph, &self.config)?;
         let boundary = self.change.begin(&self.config, graph.name())?;
@@ -260,6 +268,7 @@ fn open_state(
 ) -> Result<(Arc<dyn Backend>, Arc<TableBudget>), JobError> {
     Ok(match &config.state {
         Some(directory) => {
+            give_back(config.workers);
             let backend = RocksDbBackend::open(directory, memory)?;
             warn_of_others(directory);
             (Arc::new(backend), memory.tables())

@@ -10,8 +10,8 @@ use highwater::prelude::*;
 /// Some 270 MiB of rows, were they all in memory.
 const KEYS: u64 = 1_000_000;
 const BUDGET: usize = 64 << 20;
-/// What does not grow with state: RocksDB's threads and buffers, stacks, what the allocator keeps.
-const BESIDES: usize = 128 << 20;
+/// The whole process, with its code, RocksDB's threads and what the allocator keeps, in per cent of the budget.
+const RESIDENT_MAX: usize = 120;
 
 /// Counts up to `KEYS`.
 struct Numbers;
@@ -56,10 +56,10 @@ fn peak_memory() -> Option<usize> {
 
 #[test]
 fn state_larger_than_the_budget_goes_to_disk() {
-    let Some(before) = peak_memory() else {
+    if peak_memory().is_none() {
         println!("skipped: this system does not say how much memory a process had");
         return;
-    };
+    }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let topology = Topology::new("many-keys");
     topology
@@ -70,7 +70,7 @@ fn state_larger_than_the_budget_goes_to_disk() {
     let job = Job::new(topology).state(directory.path()).memory(BUDGET);
     let report = job.epoch_interval(Duration::from_millis(200)).run().expect("the job runs");
     assert!(report.finished);
-    let grown = peak_memory().expect("it said so before") - before;
-    println!("{} MiB over what the process had before, budget {} MiB", grown >> 20, BUDGET >> 20);
-    assert!(grown < BUDGET + BESIDES, "{} MiB", grown >> 20);
+    let peak = peak_memory().expect("it said so before");
+    println!("{} MiB at most, budget {} MiB", peak >> 20, BUDGET >> 20);
+    assert!(peak < BUDGET / 100 * RESIDENT_MAX, "{} MiB with a budget of {} MiB", peak >> 20, BUDGET >> 20);
 }

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use highwater_state::{Epoch, Timestamp};
@@ -72,8 +73,8 @@ impl<B, C> Receive<C> for MappedEdge<B, C> {
     }
 }
 
-struct Edge<B> {
-    receive: Box<dyn Receive<B>>,
+/// What is known of an edge.
+struct Edge {
     side: usize,
     watermark: Timestamp,
     idle: bool,
@@ -108,7 +109,64 @@ impl SharedSplit {
 /// An operator that joins has two sides, each with edges of its own. It evicts by the watermark of both, and judges
 /// lateness by the side that a record came from: that one does not depend on how the two sides are read in turn.
 pub struct Inputs<B> {
-    edges: Vec<Edge<B>>,
+    edges: Vec<Box<dyn Receive<B>>>,
+    joined: Joined,
+}
+
+impl<B> Inputs<B> {
+    /// Joins the edges.
+    pub fn new(edges: impl IntoIterator<Item = Box<dyn Receive<B>>>) -> Self {
+        Inputs::with_sides(edges.into_iter().map(|edge| (0, edge)).collect())
+    }
+
+    /// Joins the edges, each of which belongs to a side.
+    pub(crate) fn with_sides(edges: Vec<(usize, Box<dyn Receive<B>>)>) -> Self {
+        let (sides, edges): (Vec<usize>, Vec<_>) = edges.into_iter().unzip();
+        Inputs { edges, joined: Joined::with_sides(&sides) }
+    }
+
+    /// The watermark that the records of the last batch meet on their own side.
+    pub(crate) fn batch_watermark(&self) -> Timestamp {
+        self.joined.sides[self.joined.side]
+    }
+
+    /// The watermark of each side.
+    pub(crate) fn side_watermarks(&self) -> &[Timestamp] {
+        &self.joined.sides
+    }
+
+    /// What is known of the edges, to be told more before the first of them is read.
+    pub(crate) fn joined(&mut self) -> &mut Joined {
+        &mut self.joined
+    }
+
+    /// The next signal of the joined edges, if there is one now. Takes the edges in turn.
+    pub fn receive(&mut self) -> Option<Signal<B>> {
+        let mut silent = 0;
+        while let Some(number) = self.joined.turn(&mut silent) {
+            let Some(signal) = self.edges[number].receive() else {
+                silent += 1;
+                continue;
+            };
+            silent = 0;
+            let Some(control) = signal.control() else {
+                self.joined.brings_batch(number);
+                return Some(signal);
+            };
+            if let Some(combined) = self.joined.combine(number, control) {
+                return combined.control();
+            }
+        }
+        None
+    }
+}
+
+/// A signal that is no batch.
+type Control = Signal<Infallible>;
+
+/// What the edges of one input have said, without the type of what they bring: this is compiled once.
+pub(crate) struct Joined {
+    edges: Vec<Edge>,
     splits: BTreeMap<SplitId, SharedSplit>,
     /// The watermark of each side.
     sides: Vec<Timestamp>,
@@ -119,44 +177,25 @@ pub struct Inputs<B> {
     idle: bool,
 }
 
-impl<B> Inputs<B> {
-    /// Joins the edges.
-    pub fn new(edges: impl IntoIterator<Item = Box<dyn Receive<B>>>) -> Self {
-        Inputs::with_sides(edges.into_iter().map(|edge| (0, edge)))
-    }
-
-    /// Joins the edges, each of which belongs to a side.
-    pub(crate) fn with_sides(edges: impl IntoIterator<Item = (usize, Box<dyn Receive<B>>)>) -> Self {
-        let edges = edges.into_iter().map(|(side, receive)| Edge {
-            receive,
+impl Joined {
+    fn with_sides(sides: &[usize]) -> Joined {
+        let edges = sides.iter().map(|&side| Edge {
             side,
             watermark: Timestamp::MIN,
             idle: false,
             at_barrier: false,
             ended: false,
         });
-        let edges: Vec<_> = edges.collect();
-        let sides = edges.iter().map(|edge| edge.side + 1).max().unwrap_or(1);
-        let sides = vec![Timestamp::MIN; sides];
-        Inputs {
-            edges,
+        let count = sides.iter().map(|side| side + 1).max().unwrap_or(1);
+        Joined {
+            edges: edges.collect(),
             splits: BTreeMap::new(),
-            sides,
+            sides: vec![Timestamp::MIN; count],
             side: 0,
             next: 0,
             watermark: Timestamp::MIN,
             idle: false,
         }
-    }
-
-    /// The watermark that the records of the last batch meet on their own side.
-    pub(crate) fn batch_watermark(&self) -> Timestamp {
-        self.sides[self.side]
-    }
-
-    /// The watermark of each side.
-    pub(crate) fn side_watermarks(&self) -> &[Timestamp] {
-        &self.sides
     }
 
     /// A side without active edges goes with the others; so does one whose active edges have all ended, which says
@@ -189,7 +228,7 @@ impl<B> Inputs<B> {
         self.splits.retain(|_, shared| shared.said.len() > 1);
     }
 
-    fn combine_split(&mut self, number: usize, split: SplitId, status: SplitStatus) -> Option<Signal<B>> {
+    fn combine_split(&mut self, number: usize, split: SplitId, status: SplitStatus) -> Option<Control> {
         let Some(shared) = self.splits.get_mut(&split) else { return Some(Signal::Split(split, status)) };
         shared.said.insert(number, Some(status));
         let combined = shared.combined().filter(|status| shared.passed_on != Some(*status))?;
@@ -197,43 +236,39 @@ impl<B> Inputs<B> {
         Some(Signal::Split(split, combined))
     }
 
-    /// The next signal of the joined edges, if there is one now. Takes the edges in turn.
-    pub fn receive(&mut self) -> Option<Signal<B>> {
+    /// The edge that is read next; none when all have been silent since the last signal.
+    fn turn(&mut self, silent: &mut usize) -> Option<usize> {
         let count = self.edges.len();
-        let mut silent = 0;
-        while silent < count {
+        while *silent < count {
             let number = self.next;
-            self.next = (self.next + 1) % count;
-            let edge = &mut self.edges[number];
-            if edge.at_barrier || edge.ended {
-                silent += 1;
-                continue;
+            self.next = if number + 1 < count { number + 1 } else { 0 };
+            let edge = &self.edges[number];
+            if !(edge.at_barrier || edge.ended) {
+                return Some(number);
             }
-            let Some(signal) = edge.receive.receive() else {
-                silent += 1;
-                continue;
-            };
-            silent = 0;
-            let moves_time = matches!(signal, Signal::Watermark(_) | Signal::Idle | Signal::Active);
-            let combined = self.combine(number, signal);
-            if moves_time {
-                self.raise_sides();
-            }
-            if combined.is_some() {
-                return combined;
-            }
+            *silent += 1;
         }
         None
     }
 
-    fn combine(&mut self, number: usize, signal: Signal<B>) -> Option<Signal<B>> {
+    /// A batch does not end idleness: only some of the workers get a part of it, and all must know alike.
+    fn brings_batch(&mut self, number: usize) {
+        self.side = self.edges[number].side;
+    }
+
+    fn combine(&mut self, number: usize, signal: Control) -> Option<Control> {
+        let moves_time = matches!(signal, Signal::Watermark(_) | Signal::Idle | Signal::Active);
+        let combined = self.combined(number, signal);
+        if moves_time {
+            self.raise_sides();
+        }
+        combined
+    }
+
+    fn combined(&mut self, number: usize, signal: Control) -> Option<Control> {
         let edge = &mut self.edges[number];
         match signal {
-            // A batch does not end idleness: only some of the workers get a part of it, and all must know alike.
-            Signal::Batch(_) => {
-                self.side = edge.side;
-                Some(signal)
-            }
+            Signal::Batch(none) => match none {},
             Signal::Split(split, status) => self.combine_split(number, split, status),
             Signal::Watermark(watermark) => {
                 edge.watermark = watermark;
@@ -261,7 +296,7 @@ impl<B> Inputs<B> {
 
     /// The minimum over the edges that are not idle. If only edges that have reached the end of time are left
     /// beside idle ones, the minimum says nothing about the idle ones: the input is idle then.
-    fn combined_watermark(&mut self) -> Option<Signal<B>> {
+    fn combined_watermark(&mut self) -> Option<Control> {
         let any_idle = self.edges.iter().any(|edge| edge.idle);
         let active = self.edges.iter().filter(|edge| !edge.idle).map(|edge| edge.watermark);
         let minimum = active.min().filter(|&minimum| !(any_idle && minimum == Timestamp::MAX));
@@ -282,7 +317,7 @@ impl<B> Inputs<B> {
         }
     }
 
-    fn aligned(&mut self, epoch: Epoch) -> Option<Signal<B>> {
+    fn aligned(&mut self, epoch: Epoch) -> Option<Control> {
         if !self.edges.iter().all(|edge| edge.at_barrier || edge.ended) {
             return None;
         }
@@ -320,8 +355,8 @@ mod tests {
     #[test]
     fn each_side_has_a_watermark_of_its_own_and_an_idle_side_goes_with_the_other() {
         let (mut edge, inputs) = edges(2);
-        let sided = inputs.edges.into_iter().enumerate().map(|(side, edge)| (side, edge.receive));
-        let mut inputs = Inputs::with_sides(sided);
+        let sided = inputs.edges.into_iter().enumerate();
+        let mut inputs = Inputs::with_sides(sided.collect());
         edge[0].deliver(at(10));
         edge[0].deliver(Signal::Batch(1));
         assert_eq!(
@@ -343,8 +378,8 @@ mod tests {
     #[test]
     fn an_ended_edge_beside_an_idle_one_does_not_end_the_time_of_its_side() {
         let (mut edge, inputs) = edges(3);
-        let sided = inputs.edges.into_iter().zip([0, 0, 1]).map(|(edge, side)| (side, edge.receive));
-        let mut inputs = Inputs::with_sides(sided);
+        let sided = [0, 0, 1].into_iter().zip(inputs.edges);
+        let mut inputs = Inputs::with_sides(sided.collect());
         edge[0].deliver(Signal::Watermark(Timestamp::MAX));
         edge[1].deliver(at(10));
         edge[2].deliver(at(10));
@@ -377,7 +412,7 @@ mod tests {
     #[test]
     fn an_edge_that_brings_nothing_does_not_hold_the_watermark_before_it_has_spoken() {
         let (mut edge, mut inputs) = edges(2);
-        inputs.brings_nothing(1);
+        inputs.joined().brings_nothing(1);
         edge[0].deliver(at(10));
         assert_eq!(inputs.receive(), Some(at(10)));
         edge[1].deliver(Signal::Watermark(Timestamp::MAX));
@@ -426,7 +461,7 @@ mod tests {
         use SplitStatus::{Active, Finished, Idle};
         let (mut edge, mut inputs) = edges(3);
         let split = |index| SplitId { source: 0, index };
-        inputs.share_splits([(0, split(7)), (1, split(7)), (2, split(9))]);
+        inputs.joined().share_splits([(0, split(7)), (1, split(7)), (2, split(9))]);
         let mut say = |number: usize, index, status| {
             edge[number].deliver(Signal::Split(split(index), status));
             inputs.receive()

@@ -12,6 +12,7 @@ mod deal;
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::convert::Infallible;
 
 use highwater_state::KeyGroup;
 
@@ -98,21 +99,49 @@ fn cut_by_owner<K, T>(batch: KeyedBatch<K, T>, workers: usize) -> Vec<KeyedBatch
 /// The writing end of an edge that leads to the same operator on every worker.
 pub(crate) struct ExchangeEdge<B> {
     exchange: Exchange<B>,
-    own: usize,
     local: Box<dyn Deliver<B>>,
+    crossing: Crossing,
+}
+
+impl<B> ExchangeEdge<B> {
+    pub(crate) fn new(exchange: Exchange<B>, local: Box<dyn Deliver<B>>, crossing: Crossing) -> Self {
+        ExchangeEdge { exchange, local, crossing }
+    }
+}
+
+impl<B: Records> Deliver<B> for ExchangeEdge<B> {
+    fn deliver(&mut self, signal: Signal<B>) {
+        let Signal::Batch(batch) = signal else {
+            let control = signal.control().expect("a signal that is no batch is a control signal");
+            self.crossing.tell_all(&control);
+            return self.local.deliver(signal);
+        };
+        let parts = (self.exchange.cut)(batch, self.crossing.channels.len());
+        for (worker, part) in parts.into_iter().enumerate().filter(|(_, part)| part.count() > 0) {
+            if worker == self.crossing.own {
+                self.local.deliver(Signal::Batch(part));
+            } else {
+                self.crossing.send(worker, Signal::Batch((self.exchange.erase)(part)));
+            }
+        }
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.local.is_full() | self.crossing.is_full()
+    }
+}
+
+/// The channels from one worker to the others; what travels over them has no type here.
+pub(crate) struct Crossing {
+    own: usize,
     /// One per worker, with what it did not take yet; none to the worker itself.
     channels: Vec<Option<(Box<dyn Channel>, VecDeque<Erased>)>>,
 }
 
-impl<B> ExchangeEdge<B> {
-    pub(crate) fn new(
-        exchange: Exchange<B>,
-        own: usize,
-        local: Box<dyn Deliver<B>>,
-        channels: Vec<Option<Box<dyn Channel>>>,
-    ) -> Self {
-        let channels = channels.into_iter().map(|channel| Some((channel?, VecDeque::new()))).collect();
-        ExchangeEdge { exchange, own, local, channels }
+impl Crossing {
+    pub(crate) fn new(own: usize, channels: impl Iterator<Item = Option<Box<dyn Channel>>>) -> Crossing {
+        let channels = channels.map(|channel| Some((channel?, VecDeque::new()))).collect();
+        Crossing { own, channels }
     }
 
     fn send(&mut self, worker: usize, signal: Erased) {
@@ -125,32 +154,19 @@ impl<B> ExchangeEdge<B> {
             waiting.push_back(signal);
         }
     }
-}
 
-impl<B: Records> Deliver<B> for ExchangeEdge<B> {
-    fn deliver(&mut self, signal: Signal<B>) {
-        let Signal::Batch(batch) = signal else {
-            for worker in 0..self.channels.len() {
-                if worker == self.own {
-                    continue;
-                }
-                let control = signal.control().expect("a signal that is no batch is a control signal");
-                self.send(worker, control);
-            }
-            return self.local.deliver(signal);
-        };
-        let parts = (self.exchange.cut)(batch, self.channels.len());
-        for (worker, part) in parts.into_iter().enumerate().filter(|(_, part)| part.count() > 0) {
-            if worker == self.own {
-                self.local.deliver(Signal::Batch(part));
-            } else {
-                self.send(worker, Signal::Batch((self.exchange.erase)(part)));
+    /// Sends a signal that is no batch to every other worker.
+    fn tell_all(&mut self, signal: &Signal<Infallible>) {
+        for worker in 0..self.channels.len() {
+            if worker != self.own {
+                self.send(worker, signal.control().expect("it holds no batch"));
             }
         }
     }
 
+    /// Whether something waits for room in a channel; passes on what it can.
     fn is_full(&mut self) -> bool {
-        let mut full = self.local.is_full();
+        let mut full = false;
         for (channel, waiting) in self.channels.iter_mut().flatten() {
             while let Some(signal) = waiting.pop_front() {
                 if let Err(signal) = channel.try_send(signal) {

@@ -14,6 +14,7 @@ use highwater_state::id::is_name;
 
 use crate::decide::{Decide, is_same};
 use crate::error::{Place, TopologyError};
+use crate::limits::Limits;
 use crate::opening::{NodeOpening, OpenError};
 use crate::sink::Publish;
 use crate::task::Task;
@@ -99,6 +100,15 @@ impl Graph {
     /// Whether anything in it hands futures to an executor.
     pub fn is_asynchronous(&self) -> bool {
         self.nodes.iter().any(|node| node.asynchronous)
+    }
+
+    /// How many batches of a source may wait in queues at most, over all workers: on the edges inside each, and in the
+    /// channels between them, where a batch is cut among the workers.
+    pub fn batches_in_queues(&self, limits: &Limits, workers: usize) -> usize {
+        let ports = || self.nodes.iter().flat_map(|node| &node.inputs);
+        let crossing = |port: &&Port| self.ports.get(port).is_some_and(|plan| plan.exchange.is_some());
+        let local = ports().count() * limits.edge_batches * workers;
+        local + ports().filter(crossing).count() * limits.channel_batches * (workers - 1)
     }
 
     /// Where each node stands in the user's program, and what it counts; in the order of their numbers.

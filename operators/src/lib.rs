@@ -35,6 +35,7 @@ pub mod opening;
 pub mod operator;
 pub mod outbox;
 pub mod pattern;
+mod portion;
 pub mod signal;
 pub mod sink;
 pub mod source;

@@ -16,6 +16,9 @@ pub struct Limits {
     /// a step that has records. 128 KiB: some 1400 small rows, which take a few tenths of a millisecond, for which a
     /// record may wait.
     pub piece_bytes: usize,
+    /// Bytes of a batch that a source reads, as far as they are known. No limit by default; a job sets it so that what
+    /// all queues hold has its part of the memory budget.
+    pub batch_bytes: usize,
 }
 
 impl Default for Limits {
@@ -25,6 +28,7 @@ impl Default for Limits {
             edge_batches: 4,
             channel_batches: 16,
             piece_bytes: 128 * 1024,
+            batch_bytes: usize::MAX,
         }
     }
 }
@@ -33,7 +37,7 @@ impl Limits {
     /// The smallest limits there are: one record a batch, one batch an edge, one row of a frozen epoch a step. Tests
     /// run on them, so that operators go through what they do when their output is full, and between rows.
     pub fn tiny() -> Self {
-        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1, piece_bytes: 1 }
+        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1, piece_bytes: 1, batch_bytes: usize::MAX }
     }
 }
 

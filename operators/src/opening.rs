@@ -17,9 +17,9 @@ use highwater_state::shape::shape_of;
 use highwater_state::{Backend, Epoch, Key, KeyGroup, Persist, persist, table};
 
 use crate::batch::{Either, NO_SPLIT, Records, SplitId};
-use crate::edge::{Deliver, Inputs, LocalEdge, MappedEdge, Receive, local_edge};
+use crate::edge::{Deliver, Inputs, Joined, LocalEdge, MappedEdge, Receive, local_edge};
 use crate::error::{Place, RunError};
-use crate::exchange::{EdgeId, Exchange, ExchangeEdge, RemoteEdge, Transport};
+use crate::exchange::{Crossing, EdgeId, Exchange, ExchangeEdge, RemoteEdge, Transport};
 use crate::executor::Executor;
 use crate::graph::{Counters, Graph, Port};
 use crate::limits::Limits;
@@ -154,17 +154,23 @@ impl NodeOpening<'_> {
         let local = self.edges.remove(&(self.number, input)).expect("a node is opened after its inputs");
         let local = local.downcast::<LocalEdge<B>>();
         let local = local.expect("both ends of an edge are made from one declaration");
-        let splits = self.splits_brought(port.node, self.worker.worker);
-        let mut edges = vec![OpenEdge { receive: local, silent: false, splits }];
+        let mut edges = vec![OpenEdge { receive: local, known: self.known(port, None) }];
         if self.exchange::<B>(port).is_some() {
             let edge = EdgeId { to: self.number, input };
             for from in self.others() {
-                let silent = !self.may_bring_records(port, from);
                 let receive = Box::new(RemoteEdge(self.worker.transport.receiver(edge, from)));
-                edges.push(OpenEdge { receive, silent, splits: self.splits_brought(port.node, from) });
+                edges.push(OpenEdge { receive, known: self.known(port, Some(from)) });
             }
         }
         edges
+    }
+
+    /// What is known of the edge from a port: that of this worker, or of another one.
+    fn known(&self, port: Port, from: Option<usize>) -> KnownEdge {
+        KnownEdge {
+            silent: from.is_some_and(|from| !self.may_bring_records(port, from)),
+            splits: self.splits_brought(port.node, from.unwrap_or(self.worker.worker)),
+        }
     }
 
     /// Whether a worker can have records at a port: it reads a split above it, or there is an exchange above, or
@@ -238,10 +244,13 @@ impl NodeOpening<'_> {
         exchange: Exchange<B>,
         local: Box<dyn Deliver<B>>,
     ) -> Box<dyn Deliver<B>> {
+        Box::new(ExchangeEdge::new(exchange, local, self.crossing(edge)))
+    }
+
+    fn crossing(&self, edge: EdgeId) -> Crossing {
         let own = self.worker.worker;
         let channel = |to| (to != own).then(|| self.worker.transport.sender(edge, to));
-        let channels = (0..self.worker.workers).map(channel).collect();
-        Box::new(ExchangeEdge::new(exchange, own, local, channels))
+        Crossing::new(own, (0..self.worker.workers).map(channel))
     }
 
     /// Where the node files rows of `K` and `V`: under its own name, and the handle's behind a slash.
@@ -288,9 +297,15 @@ impl NodeOpening<'_> {
     }
 }
 
-/// An edge that leads to a node; a silent one never brings records.
+/// An edge that leads to a node.
 struct OpenEdge<B> {
     receive: Box<dyn Receive<B>>,
+    known: KnownEdge,
+}
+
+/// What is known of an edge before it is read.
+struct KnownEdge {
+    /// It never brings records.
     silent: bool,
     /// The splits whose status it brings.
     splits: Vec<SplitId>,
@@ -298,25 +313,30 @@ struct OpenEdge<B> {
 
 impl<B: 'static> OpenEdge<B> {
     fn map<C: 'static>(self, map: fn(B) -> C) -> OpenEdge<C> {
-        OpenEdge {
-            receive: Box::new(MappedEdge { edge: self.receive, map }),
-            silent: self.silent,
-            splits: self.splits,
-        }
+        OpenEdge { receive: Box::new(MappedEdge { edge: self.receive, map }), known: self.known }
     }
 }
 
 fn joined<B>(edges: Vec<OpenEdge<B>>, side: impl Fn(usize) -> usize) -> Inputs<B> {
-    let silent: Vec<bool> = edges.iter().map(|edge| edge.silent).collect();
-    let brought = edges.iter().enumerate();
-    let brought = brought.flat_map(|(number, edge)| edge.splits.iter().map(move |&split| (number, split)));
-    let brought: Vec<_> = if edges.len() > 1 { brought.collect() } else { Vec::new() };
-    let edges = edges.into_iter().enumerate().map(|(number, edge)| (side(number), edge.receive));
-    let mut inputs = Inputs::with_sides(edges);
-    inputs.share_splits(brought);
-    let silent = silent.into_iter().enumerate().filter(|(_, silent)| *silent);
-    silent.for_each(|(number, _)| inputs.brings_nothing(number));
+    let (mut sided, mut known) = (Vec::with_capacity(edges.len()), Vec::with_capacity(edges.len()));
+    for (number, edge) in edges.into_iter().enumerate() {
+        sided.push((side(number), edge.receive));
+        known.push(edge.known);
+    }
+    let mut inputs = Inputs::with_sides(sided);
+    tell(inputs.joined(), &known);
     inputs
+}
+
+fn tell(joined: &mut Joined, edges: &[KnownEdge]) {
+    if edges.len() > 1 {
+        let brought = edges.iter().enumerate();
+        joined.share_splits(
+            brought.flat_map(|(number, edge)| edge.splits.iter().map(move |&split| (number, split))),
+        );
+    }
+    let silent = edges.iter().enumerate().filter(|(_, edge)| edge.silent);
+    silent.for_each(|(number, _)| joined.brings_nothing(number));
 }
 
 fn typed<V: Copy + 'static>(value: &(dyn Any + Send + Sync)) -> V {

@@ -103,17 +103,20 @@ pub struct Polled<T> {
     pub values: Vec<T>,
     /// The records that could not be decoded, each with the number of good ones before it.
     pub bad: Vec<(usize, BadRecord)>,
+    /// What the pushed records were decoded from, in bytes.
+    decoded: usize,
 }
 
 impl<T> Default for Polled<T> {
     fn default() -> Self {
-        Polled { values: Vec::new(), bad: Vec::new() }
+        Polled { values: Vec::new(), bad: Vec::new(), decoded: 0 }
     }
 }
 
 impl<T> Polled<T> {
     /// Takes a decoded record, or files the bytes as a bad one.
     pub fn push(&mut self, decoded: Result<T, String>, raw: &[u8], origin: impl FnOnce() -> Origin) {
+        self.decoded += raw.len();
         match decoded {
             Ok(value) => self.values.push(value),
             Err(reason) => {
@@ -121,6 +124,12 @@ impl<T> Polled<T> {
                 self.bad.push((self.values.len(), bad));
             }
         }
+    }
+
+    /// What the records have in bytes, as far as it is known: themselves, and what they were decoded from, counted
+    /// since this was asked last.
+    pub(crate) fn take_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.decoded) + self.len() * size_of::<T>()
     }
 
     /// How many records were delivered, good and bad.

@@ -18,6 +18,7 @@ use crate::node::at_place;
 use crate::opening::{NodeOpening, OpenError};
 use crate::operator::Fault;
 use crate::outbox::{Outbox, Outputs};
+use crate::portion::Portion;
 use crate::signal::SplitStatus;
 use crate::source::{BadRecord, Poll, Polled, Reader, Source};
 use crate::stateless::tried::OnBad;
@@ -44,7 +45,7 @@ pub(crate) struct SourceTask<T, P> {
     splits: Vec<Split<T, P>>,
     next: usize,
     polled: Polled<T>,
-    batch_records: usize,
+    portion: Portion,
     idle_after: Duration,
     announced: bool,
     last_epoch: Epoch,
@@ -95,7 +96,7 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
             splits,
             next: 0,
             polled: Polled::default(),
-            batch_records: opening.batch_records(),
+            portion: Portion::of(opening.batch_records(), worker.limits.batch_bytes),
             idle_after: worker.idle_after,
             announced: false,
             last_epoch: opening.committed(),
@@ -149,13 +150,14 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
             if self.splits[number].status == SplitStatus::Finished {
                 continue;
             }
-            let allowed = context.pace.take(self.batch_records);
+            let allowed = context.pace.take(self.portion.records());
             if allowed == 0 {
                 self.excuse();
                 return Ok(false);
             }
             let poll = self.splits[number].reader.poll(allowed, &mut self.polled).map_err(Fault::Failed)?;
             context.pace.give_back(allowed.saturating_sub(self.polled.len()));
+            self.portion.was_read(self.polled.len(), self.polled.take_bytes());
             // Bad records move no time: a split that brings nothing else is idle.
             let any_good = !self.polled.values.is_empty();
             let delivered = self.deliver(number)?;

@@ -1,15 +1,18 @@
-//! How much memory state may use, all of it together.
+//! How much memory a job may use, all of it together.
 //!
 //! One number is configured; this module is the one place that splits it. Invariant HW-5: the parts add up to
-//! the whole. It does not know who holds the memory: RocksDB is told its part when it is opened, and the typed
-//! tables charge what they hold to a [`TableBudget`] and evict when it is [`over`](TableBudget::over).
+//! the whole. It does not know who holds the memory: RocksDB is told its part when it is opened, the typed
+//! tables charge what they hold to a [`TableBudget`] and evict when it is [`over`](TableBudget::over), and sources read
+//! batches that are small enough for all queues to be full of them.
 //!
 //! | part | share | what lies in it |
 //! | --- | --- | --- |
-//! | tables | 1/2 | decoded values in the typed tables of all workers; at most a quarter changed since a commit |
-//! | commit | 1/4 | what an epoch changed, encoded, and RocksDB's write of it |
+//! | process | 1/4, at most 24 MiB | code, stacks, what RocksDB has beside its cache |
+//! | queues | 1/16 | records between operators, by the bytes that they were read from |
 //! | block cache | 1/4 | blocks, indexes and filters read from disk, and the write buffers |
 //! | write buffers | 1/8, inside the block cache | committed rows that are not in files yet |
+//! | commit | 1/3 of the rest | what an epoch changed, encoded, and RocksDB's write of it |
+//! | tables | 2/3 of the rest | decoded values in all typed tables; at most a quarter changed since a commit |
 //!
 //! What is changed can be let go only after a commit. So an epoch ends early when half of what may be changed is,
 //! and sources are not read while all of it is ([`TableBudget::is_exhausted`]).
@@ -21,15 +24,19 @@ use crate::error::{Result, StateError};
 
 const MIB: usize = 1024 * 1024;
 
-/// The memory that all state of one process may use, in bytes.
+/// A program with RocksDB in it has some 14 MiB in memory before it does anything; its compactions take some more.
+const PROCESS_BYTES_MAX: usize = 24 * MIB;
+
+/// The memory that one job may use, in bytes.
 ///
 /// ```
 /// use highwater_state::budget::MemoryBudget;
 ///
 /// let budget = MemoryBudget::default();
 /// assert_eq!(budget.total_bytes(), 512 * 1024 * 1024);
-/// let parts = [budget.block_cache_bytes(), budget.commit_bytes(), budget.table_bytes()];
-/// assert_eq!(parts.iter().sum::<usize>(), budget.total_bytes());
+/// let state = [budget.block_cache_bytes(), budget.commit_bytes(), budget.table_bytes()];
+/// let besides = [budget.queue_bytes(), budget.process_bytes()];
+/// assert_eq!(state.iter().chain(&besides).sum::<usize>(), budget.total_bytes());
 /// assert!(MemoryBudget::of(1024).is_err());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +71,24 @@ impl MemoryBudget {
         self.total
     }
 
+    /// The part of what the process has whatever its state is, in bytes.
+    pub fn process_bytes(&self) -> usize {
+        (self.total / 4).min(PROCESS_BYTES_MAX)
+    }
+
     /// RocksDB's part, in bytes: blocks, indexes, filters and the write buffers.
     pub fn block_cache_bytes(&self) -> usize {
         self.total / 4
     }
 
+    /// The part of the records that wait between operators, in bytes.
+    pub fn queue_bytes(&self) -> usize {
+        self.total / 16
+    }
+
     /// The part of what an epoch changed while it is committed, in bytes.
     pub fn commit_bytes(&self) -> usize {
-        self.total / 4
+        (self.total - self.process_bytes() - self.queue_bytes() - self.block_cache_bytes()) / 3
     }
 
     /// The write buffers' part of [`block_cache_bytes`](Self::block_cache_bytes), in bytes.
@@ -81,7 +98,9 @@ impl MemoryBudget {
 
     /// The part of the typed tables, in bytes.
     pub fn table_bytes(&self) -> usize {
-        self.total - self.block_cache_bytes() - self.commit_bytes()
+        let others =
+            self.process_bytes() + self.queue_bytes() + self.block_cache_bytes() + self.commit_bytes();
+        self.total - others
     }
 
     /// A fresh account of [`table_bytes`](Self::table_bytes), for all tables of all workers.
@@ -186,7 +205,12 @@ mod tests {
     fn the_parts_are_the_whole() {
         for total in [MemoryBudget::MIN_BYTES, MemoryBudget::MIN_BYTES + 1, MemoryBudget::DEFAULT_BYTES] {
             let budget = MemoryBudget::of(total).expect("large enough");
-            assert_eq!(budget.block_cache_bytes() + budget.commit_bytes() + budget.table_bytes(), total);
+            let state = budget.block_cache_bytes() + budget.commit_bytes() + budget.table_bytes();
+            assert_eq!(state + budget.queue_bytes() + budget.process_bytes(), total);
+            assert!(
+                budget.tables().changed_limit() * 2 <= budget.commit_bytes() + 1,
+                "two copies of the changes"
+            );
             assert!(budget.write_buffer_bytes() < budget.block_cache_bytes());
         }
     }

@@ -11,7 +11,7 @@
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::backend::Backend;
 use crate::delta::{Change, Delta, Family};
@@ -27,8 +27,6 @@ const PIECE_BYTES: usize = 1 << 20;
 /// What the record is called in errors.
 const NAME: &str = "prepared epoch";
 
-/// Bytes before the changes: the epoch and the instance.
-const PREFIX_BYTES: usize = 16;
 /// Bytes of a change beside its key and value.
 const CHANGE_BYTES: usize = 10;
 
@@ -61,28 +59,62 @@ pub struct Pieces(usize);
 
 /// Keeps the delta, synced, where nothing reads it; a record that was kept before is replaced.
 ///
-/// Costs one synced write of the delta's size, and as much memory again while it is written.
+/// Costs one synced write of the delta's size, and twice as much memory again while it is written: the pieces, and the
+/// backend's write of them.
 ///
 /// # Errors
 /// What the backend reports; nothing has changed then.
 pub fn prepare(backend: &dyn Backend, epoch: Epoch, instance: u64, delta: &Delta) -> Result<Pieces> {
-    let mut record = Vec::with_capacity(PREFIX_BYTES + delta.bytes() + CHANGE_BYTES * delta.len());
-    record.extend_from_slice(&epoch.0.to_le_bytes());
-    record.extend_from_slice(&instance.to_le_bytes());
-    encode(delta, &mut record);
-    let mut rows = Delta::default();
-    let head = Head { bytes: record.len() as u64, checksum: xxh3_128(&record) };
-    let mut row = Vec::new();
-    persist::encode("value", &head, &mut row)?;
-    rows.put(Family::Redo, HEAD, &row);
-    let mut pieces = 0;
-    for piece in record.chunks(PIECE_BYTES) {
-        rows.put(Family::Redo, &piece_key(pieces), piece);
-        pieces += 1;
-    }
-    drop(record);
+    let mut record = Record::default();
+    record.write(&epoch.0.to_le_bytes());
+    record.write(&instance.to_le_bytes());
+    each_part(delta, |part| record.write(part));
+    let (rows, pieces) = record.finish()?;
     backend.commit(&rows)?;
     Ok(Pieces(pieces))
+}
+
+/// A record on its way into rows, a piece at a time.
+#[derive(Default)]
+struct Record {
+    rows: Delta,
+    piece: Vec<u8>,
+    pieces: usize,
+    bytes: u64,
+    checksum: Xxh3,
+}
+
+impl Record {
+    fn write(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.piece.len()));
+            self.piece.extend_from_slice(now);
+            if self.piece.len() == PIECE_BYTES {
+                self.end_piece();
+            }
+            bytes = later;
+        }
+    }
+
+    fn end_piece(&mut self) {
+        self.checksum.update(&self.piece);
+        self.bytes += self.piece.len() as u64;
+        self.rows.put(Family::Redo, &piece_key(self.pieces), &self.piece);
+        self.pieces += 1;
+        self.piece.clear();
+    }
+
+    /// The rows, and how many pieces are among them.
+    fn finish(mut self) -> Result<(Delta, usize)> {
+        if !self.piece.is_empty() {
+            self.end_piece();
+        }
+        let head = Head { bytes: self.bytes, checksum: self.checksum.digest128() };
+        let mut row = Vec::new();
+        persist::encode("value", &head, &mut row)?;
+        self.rows.put(Family::Redo, HEAD, &row);
+        Ok((self.rows, self.pieces))
+    }
 }
 
 /// What is kept, if anything is.
@@ -136,18 +168,22 @@ fn damaged(reason: String) -> StateError {
 
 /// Appends the delta as bytes: per change its family, its kind, two lengths and the two byte strings.
 pub fn encode(delta: &Delta, record: &mut Vec<u8>) {
+    each_part(delta, |part| record.extend_from_slice(part));
+}
+
+/// Calls `write` with what [`encode`] appends, in parts.
+fn each_part(delta: &Delta, mut write: impl FnMut(&[u8])) {
     for (family, change) in delta.changes() {
         let (kind, first, second): (u8, &[u8], &[u8]) = match change {
             Change::Put { key, value } => (PUT, key, value),
             Change::Delete { key } => (DELETE, key, &[]),
             Change::DeleteRange { from, to } => (DELETE_RANGE, from, to),
         };
-        record.push(family as u8);
-        record.push(kind);
-        record.extend_from_slice(&(first.len() as u32).to_le_bytes());
-        record.extend_from_slice(&(second.len() as u32).to_le_bytes());
-        record.extend_from_slice(first);
-        record.extend_from_slice(second);
+        let mut head = [0; CHANGE_BYTES];
+        (head[0], head[1]) = (family as u8, kind);
+        head[2..6].copy_from_slice(&(first.len() as u32).to_le_bytes());
+        head[6..].copy_from_slice(&(second.len() as u32).to_le_bytes());
+        [&head[..], first, second].into_iter().for_each(&mut write);
     }
 }
 
@@ -173,7 +209,7 @@ pub fn decode(mut record: &[u8]) -> Result<Delta> {
 }
 
 fn take_change<'a>(record: &mut &'a [u8]) -> Option<(u8, u8, &'a [u8], &'a [u8])> {
-    let (head, rest) = record.split_first_chunk::<10>()?;
+    let (head, rest) = record.split_first_chunk::<CHANGE_BYTES>()?;
     let length = |from: usize| -> Option<usize> {
         let bytes: [u8; 4] = head.get(from..from + 4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(bytes)).ok()

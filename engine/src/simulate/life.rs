@@ -315,6 +315,7 @@ fn roll_config(dice: &mut Dice, idle_after: Duration, workers_max: usize) -> Con
             edge_batches: 1,
             channel_batches: 1 + dice.roll(2),
             piece_bytes: 1 + dice.roll(1000),
+            ..Limits::default()
         },
         _ => Limits::tiny(),
     };

@@ -152,6 +152,7 @@ impl<'a> Life<'a> {
                 edge_batches: 1,
                 channel_batches: 1,
                 piece_bytes: 1 + dice.roll(500),
+                ..Limits::default()
             },
             _ => Limits::tiny(),
         };

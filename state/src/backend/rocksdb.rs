@@ -42,14 +42,19 @@ const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const OPEN_FILES_MAX: i32 = 1000;
 /// Bits a key in the bloom filter of the family `values`: one lookup in a hundred reads a block in vain.
 const BLOOM_BITS: f64 = 10.0;
+/// What a write has in front of its rows, and in front of each: its kind, its family and two lengths.
+const BATCH_BYTES: usize = 12;
+const BATCH_ROW_BYTES: usize = 8;
 /// The size of a part of an index or a filter: that of a block of rows, so that one has the worth of the other.
 const INDEX_BLOCK_BYTES: usize = 4096;
 /// A file in which of so many rows in a row so many are deletions is compacted at once, even if nothing more is
 /// written.
 const DELETES_WINDOW: usize = 10_000;
 const DELETES_MAX: usize = 5_000;
-/// Bytes of a change in a write batch beside its key and value: kind, family and two lengths.
-const BATCH_BYTES_PER_CHANGE: usize = 8;
+/// The first sorted level has at least so many bytes, and files of at least so many. RocksDB's own 256 MiB would make
+/// small state one level, all of which is written again whenever a few write buffers have become files.
+const LEVEL_BYTES_MIN: usize = 16 * 1024 * 1024;
+const FILE_BYTES_MIN: usize = 4 * 1024 * 1024;
 /// Write buffers a family has at most: one that is written to and one on its way to a file.
 const WRITE_BUFFERS_MAX: i32 = 2;
 
@@ -187,7 +192,9 @@ impl RocksDbBackend {
         if delta.is_empty() {
             return Ok(());
         }
-        let mut batch = WriteBatch::with_capacity_bytes(delta.bytes() + BATCH_BYTES_PER_CHANGE * delta.len());
+        // As large as it gets: one that grows has its rows twice while it does.
+        let mut batch =
+            WriteBatch::with_capacity_bytes(BATCH_BYTES + delta.bytes() + BATCH_ROW_BYTES * delta.len());
         for (family, change) in delta.changes() {
             let column_family = self.column_family(family)?;
             match change {
@@ -305,6 +312,10 @@ fn family_options(family: Family, memory: &MemoryBudget, cache: &Cache) -> Optio
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options.set_write_buffer_size(memory.write_buffer_bytes() / write_buffer_fraction(family));
     options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
+    // As large as some write buffers together, so that what they become is merged with as much.
+    let level_bytes = (2 * memory.write_buffer_bytes()).max(LEVEL_BYTES_MIN);
+    options.set_max_bytes_for_level_base(level_bytes as u64);
+    options.set_target_file_size_base((level_bytes / 8).max(FILE_BYTES_MIN) as u64);
     // Without this, what was deleted keeps its room until more is written.
     options.add_compact_on_deletion_collector_factory(DELETES_WINDOW, DELETES_MAX, 0.0);
     options

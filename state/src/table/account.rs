@@ -10,6 +10,10 @@ use crate::id::Epoch;
 /// What an encoded row is taken to have, in bytes, before any has been encoded.
 const UNKNOWN_ROW_BYTES: usize = 128;
 
+/// What a row costs on its way into the backend beside its bytes: where they begin and end in the delta, its place in
+/// their order, its head in the backend's write. Half of it is counted, as of the bytes: there are two copies of them.
+const DELTA_ROW_BYTES: usize = 72 / 2;
+
 pub(super) struct Account {
     budget: Arc<TableBudget>,
     held: usize,
@@ -46,6 +50,7 @@ impl Account {
 
     /// The epoch changed `rows` rows of `bytes` bytes, encoded.
     pub(super) fn freeze(&mut self, epoch: Epoch, rows: usize, bytes: usize) {
+        let bytes = bytes + rows * DELTA_ROW_BYTES;
         if let Some(average) = bytes.checked_div(rows) {
             self.row_bytes = average;
             self.frozen.push((epoch, bytes));
@@ -78,11 +83,11 @@ mod tests {
     fn what_is_changed_counts_until_its_epoch_is_applied_and_nothing_is_left_behind() {
         let budget = Arc::new(TableBudget::new(4000));
         let mut account = Account::new(Arc::clone(&budget));
-        account.freeze(Epoch(1), 10, 600);
+        account.freeze(Epoch(1), 5, 600 - 5 * DELTA_ROW_BYTES);
         account.settle(1000, 0, 0);
         assert!(budget.is_short() && !budget.is_exhausted(), "600 of 1000 are changed");
-        account.settle(1000, 10, 0);
-        assert!(budget.is_exhausted(), "ten more rows of 60");
+        account.settle(1000, 4, 0);
+        assert!(budget.is_exhausted(), "four more rows of 120");
         account.applied(Epoch(1));
         account.settle(1000, 0, 0);
         assert!(!budget.is_short());
