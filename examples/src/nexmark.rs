@@ -43,5 +43,5 @@ pub use event::{Auction, Bid, Event, Person};
 pub use events::Events;
 pub use generator::Nexmark;
 pub use query::Query;
-pub use results::Results;
+pub use results::{Outlet, Results};
 pub use text::Text;

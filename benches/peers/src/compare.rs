@@ -3,10 +3,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use highwater_benches::cpu::Taken;
+use highwater_benches::cpu::{Taken, measure};
 use highwater_benches::tally::Tally;
-
-use crate::clock::measure;
 
 /// One engine's way to do the work.
 pub struct Case {

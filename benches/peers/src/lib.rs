@@ -19,13 +19,14 @@
 //! | --- | --- |
 //! | (nothing) | everything, one worker, five rounds |
 //! | `--only window --runs 11 --records 2000000` | some of it |
+//! | `nexmark`, with `--only q5 --runs 3 --events 500000 --workers 1` | the queries of Nexmark |
 //! | `--workers 2` | two workers for each engine; the loop stays as it is |
 
 use compare::Comparison;
 
-pub mod clock;
 pub mod compare;
 pub mod engines;
+pub mod nexmark;
 pub mod pool;
 pub mod table;
 pub mod total;

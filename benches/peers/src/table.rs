@@ -42,12 +42,12 @@ pub fn machine() -> String {
     format!("{model}, {cores} cores, {} {}", std::env::consts::OS, kernel.trim())
 }
 
-/// The head of the table.
-pub fn head(workers: usize, rounds: usize) -> String {
+/// The head of the table; `about` is said before the rest, if it is not empty.
+pub fn head(workers: usize, rounds: usize, about: &str) -> String {
     let workers =
         if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers (the loop has one)") };
     format!(
-        "{}; {workers}; the median of {rounds} rounds [least .. most]; CPU time is that of all threads.\n\n\
+        "{}; {about}{workers}; the median of {rounds} rounds [least .. most]; CPU time is that of all threads.\n\n\
          | work | engine | CPU ns a record | times the loop's CPU time | wall ns a record |\n\
          | --- | --- | ---: | ---: | ---: |",
         machine()

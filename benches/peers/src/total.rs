@@ -44,6 +44,18 @@ impl Part {
     pub fn add(&mut self, record: &impl Digest) {
         self.tally.add(record);
     }
+
+    /// Adds so many records whose digests have this sum.
+    #[inline]
+    pub fn count(&mut self, records: u64, sum: u64) {
+        self.tally.count += records;
+        self.tally.sum = self.tally.sum.wrapping_add(sum);
+    }
+
+    /// Adds what there is to the total.
+    pub fn flush(&mut self) {
+        self.total.add(&mut self.tally);
+    }
 }
 
 impl Clone for Part {
@@ -54,7 +66,7 @@ impl Clone for Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.total.add(&mut self.tally);
+        self.flush();
     }
 }
 
@@ -121,7 +133,7 @@ impl<T, F: Fn(&T, &mut Tally)> Writer<T> for TotalWriter<F> {
     }
 
     fn stage(&mut self, _: Epoch) -> Result<Vec<u8>, Cause> {
-        self.part.total.add(&mut self.part.tally);
+        self.part.flush();
         Ok(Vec::new())
     }
 }

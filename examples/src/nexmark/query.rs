@@ -1,13 +1,16 @@
 //! The queries by their numbers: what each looks at, what it does, and where its results go.
 
+use std::borrow::Borrow;
+
 use clap::ValueEnum;
 
 use super::{
-    Events, Results, q0_pass_through as q0, q1_currency as q1, q2_selection as q2, q3_local_items as q3,
-    q4_category_average as q4, q5_hot_items as q5, q6_seller_average as q6, q7_highest_bid as q7,
-    q8_new_sellers as q8, q9_winning_bid as q9, q11_sessions as q11, q12_processing_time as q12,
-    q15_bidding_statistics as q15, q16_channel_statistics as q16, q17_auction_statistics as q17,
-    q18_last_bid as q18, q19_top_bids as q19, q20_bids_with_auction as q20, q22_directories as q22,
+    Event, Events, Outlet, q0_pass_through as q0, q1_currency as q1, q2_selection as q2,
+    q3_local_items as q3, q4_category_average as q4, q5_hot_items as q5, q6_seller_average as q6,
+    q7_highest_bid as q7, q8_new_sellers as q8, q9_winning_bid as q9, q11_sessions as q11,
+    q12_processing_time as q12, q15_bidding_statistics as q15, q16_channel_statistics as q16,
+    q17_auction_statistics as q17, q18_last_bid as q18, q19_top_bids as q19, q20_bids_with_auction as q20,
+    q22_directories as q22,
 };
 
 /// A query of the benchmark.
@@ -55,7 +58,7 @@ pub enum Query {
 
 impl Query {
     /// Puts the query between events and results.
-    pub fn over(self, events: Events, results: &Results) {
+    pub fn over<E: Borrow<Event> + Send + 'static>(self, events: Events<E>, results: &impl Outlet) {
         match self {
             Query::Q0 => results.rows(q0::pass_through(events.of(q0::Passed::of))),
             Query::Q1 => results.rows(q1::in_euros(events.of(q1::InDollars::of))),

@@ -10,7 +10,20 @@ use highwater::prelude::*;
 use highwater::state::{Key, Persist};
 use serde::Serialize;
 
-/// What becomes of a query's results.
+/// What becomes of a query's results, whatever they are.
+pub trait Outlet {
+    /// Takes rows that stay.
+    fn rows<T: Serialize + Send + 'static>(&self, rows: Stream<T>);
+
+    /// Takes a table: its changes, each a key and its new value, and what row both make.
+    fn table<K, V, R>(&self, changes: Stream<(K, V)>, row: fn(K, V) -> R)
+    where
+        K: Key,
+        V: Persist + Clone,
+        R: Serialize + Send + 'static;
+}
+
+/// Results that go to a file, to standard output or nowhere.
 #[derive(Clone, Debug, Default)]
 pub struct Results {
     /// The file that they go to, one JSON object a line.
@@ -19,9 +32,8 @@ pub struct Results {
     pub final_table: bool,
 }
 
-impl Results {
-    /// Rows that stay.
-    pub fn rows<T: Serialize + Send + 'static>(&self, rows: Stream<T>) {
+impl Outlet for Results {
+    fn rows<T: Serialize + Send + 'static>(&self, rows: Stream<T>) {
         match &self.output {
             Some(file) => rows.sink("results", File::at(file).sink(Json::new())),
             None if self.final_table => rows.sink("results", Stdout::lines(Json::new())),
@@ -29,8 +41,7 @@ impl Results {
         }
     }
 
-    /// A table: its changes, each a key and its new value, and what row both make.
-    pub fn table<K, V, R>(&self, changes: Stream<(K, V)>, row: fn(K, V) -> R)
+    fn table<K, V, R>(&self, changes: Stream<(K, V)>, row: fn(K, V) -> R)
     where
         K: Key,
         V: Persist + Clone,

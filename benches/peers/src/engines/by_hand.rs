@@ -11,7 +11,7 @@ use highwater_benches::tally::{Digest, Tally};
 use crate::pool::{Share, Watermark};
 
 /// A record with its time.
-pub trait Timed: Copy + Send + 'static {
+pub trait Timed: Send + 'static {
     /// When it happened, in ms.
     fn at(&self) -> i64;
 }
@@ -26,24 +26,24 @@ impl Timed for crate::pool::Visit {
 /// What is kept of the records of many keys, and told as event time goes on.
 pub trait State: Default + Clone + Send + 'static {
     /// What comes in.
-    type Record: Timed;
+    type Record: Send + 'static;
     /// What comes out.
-    type Result: Digest + Send + Clone + 'static;
+    type Result: Send + Clone + 'static;
 
     /// Adds a record.
-    fn add(&mut self, record: &Self::Record, tell: impl FnMut(Self::Result));
+    fn add(&mut self, record: Self::Record, tell: impl FnMut(Self::Result));
 
     /// Tells and forgets what ends at or before the watermark, in ms.
     fn close(&mut self, watermark: i64, tell: impl FnMut(Self::Result));
 }
 
 /// The loop: a watermark after each batch.
-pub fn run<S: State<Record: Repeat>>(records: Share<S::Record>) -> Tally {
+pub fn run<S: State<Record: Repeat + Timed, Result: Digest>>(records: Share<S::Record>) -> Tally {
     let (mut state, mut tally, mut watermark) = (S::default(), Tally::default(), Watermark::default());
     records.for_each_batch(|batch| {
         for record in batch {
             watermark.see(record.at());
-            state.add(record, |result| tally.add(&result));
+            state.add(*record, |result| tally.add(&result));
         }
         state.close(watermark.now(), |result| tally.add(&result));
     });

@@ -59,40 +59,64 @@ pub fn state<S>(
 where
     S: State<Record: ExchangeData>,
 {
-    let (mut state, mut ready, mut signal) = (S::default(), VecDeque::new(), None);
-    records
-        .group_by(key)
-        .rich_map_custom(move |mut records| step(&mut state, &mut ready, &mut signal, &mut records))
+    let mut kept = Kept::<S>::default();
+    records.group_by(key).rich_map_custom(move |mut records| kept.step(&mut records, |(_, record)| record))
 }
 
-/// The next result or signal; a signal comes after the results that it brings about.
-fn step<S: State, K>(
-    state: &mut S,
-    ready: &mut VecDeque<S::Result>,
-    signal: &mut Option<StreamElement<S::Result>>,
-    records: &mut ElementGenerator<'_, impl Operator<Out = (K, S::Record)>>,
-) -> StreamElement<S::Result> {
-    loop {
-        if let Some(result) = ready.pop_front() {
-            return StreamElement::Item(result);
-        }
-        if let Some(signal) = signal.take() {
-            return signal;
-        }
-        match records.next() {
-            StreamElement::Item((_, record)) | StreamElement::Timestamped((_, record), _) => {
-                state.add(&record, |result| ready.push_back(result));
+/// State of each worker's own records, whatever their keys.
+pub fn state_of_worker<S: State>(
+    records: Stream<impl Operator<Out = S::Record> + 'static>,
+) -> Stream<impl Operator<Out = S::Result>> {
+    let mut kept = Kept::<S>::default();
+    records.rich_map_custom(move |mut records| kept.step(&mut records, |record| record))
+}
+
+/// What a custom operator keeps.
+#[derive(Clone)]
+struct Kept<S: State> {
+    state: S,
+    /// Results that are still to be given.
+    ready: VecDeque<S::Result>,
+    /// The signal that brought them about.
+    signal: Option<StreamElement<S::Result>>,
+}
+
+impl<S: State> Default for Kept<S> {
+    fn default() -> Kept<S> {
+        Kept { state: S::default(), ready: VecDeque::new(), signal: None }
+    }
+}
+
+impl<S: State> Kept<S> {
+    /// The next result or signal; a signal comes after the results that it brings about.
+    fn step<I>(
+        &mut self,
+        records: &mut ElementGenerator<'_, impl Operator<Out = I>>,
+        record: impl Fn(I) -> S::Record,
+    ) -> StreamElement<S::Result> {
+        let Kept { state, ready, signal } = self;
+        loop {
+            if let Some(result) = ready.pop_front() {
+                return StreamElement::Item(result);
             }
-            StreamElement::Watermark(watermark) => {
-                state.close(watermark, |result| ready.push_back(result));
-                *signal = Some(StreamElement::Watermark(watermark));
+            if let Some(signal) = signal.take() {
+                return signal;
             }
-            StreamElement::FlushBatch => return StreamElement::FlushBatch,
-            StreamElement::FlushAndRestart => {
-                state.close(i64::MAX, |result| ready.push_back(result));
-                *signal = Some(StreamElement::FlushAndRestart);
+            match records.next() {
+                StreamElement::Item(item) | StreamElement::Timestamped(item, _) => {
+                    state.add(record(item), |result| ready.push_back(result));
+                }
+                StreamElement::Watermark(watermark) => {
+                    state.close(watermark, |result| ready.push_back(result));
+                    *signal = Some(StreamElement::Watermark(watermark));
+                }
+                StreamElement::FlushBatch => return StreamElement::FlushBatch,
+                StreamElement::FlushAndRestart => {
+                    state.close(i64::MAX, |result| ready.push_back(result));
+                    *signal = Some(StreamElement::FlushAndRestart);
+                }
+                StreamElement::Terminate => return StreamElement::Terminate,
             }
-            StreamElement::Terminate => return StreamElement::Terminate,
         }
     }
 }

@@ -10,7 +10,7 @@ use highwater_benches::feed::{BATCH_RECORDS, Repeat};
 use highwater_benches::tally::Digest;
 use timely::Config;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::{Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, StreamVec};
@@ -57,15 +57,33 @@ pub type Build<R> = for<'scope> fn(StreamVec<'scope, u64, R>, &ProbeHandle<u64>,
 /// # Panics
 /// If Timely does not start, or a worker panics.
 pub fn run<R: Repeat, C: Clock<R>>(pool: &Pool<R>, records: u64, workers: usize, build: Build<R>) -> Total {
-    let (pool, total) = (pool.clone(), Total::default());
+    let pool = pool.clone();
+    let shares = move |index, peers| {
+        let mut share = pool.share(records, index, peers);
+        move |batch: &mut Vec<R>| share.fill(BATCH_RECORDS, batch)
+    };
+    run_over::<R, C, _>(workers, shares, build)
+}
+
+/// The same with batches from anywhere: `shares` gives, for a worker's number and how many there are, what appends its
+/// next batch, and says whether there was any.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_over<R: Clone + 'static, C: Clock<R>, I: FnMut(&mut Vec<R>) -> bool>(
+    workers: usize,
+    shares: impl Fn(u64, u64) -> I + Send + Sync + 'static,
+    build: impl for<'scope> Fn(StreamVec<'scope, u64, R>, &ProbeHandle<u64>, Part) + Send + Sync + 'static,
+) -> Total {
+    let total = Total::default();
     let part = std::sync::Mutex::new(total.part());
     execute(workers, move |worker| {
         let part = part.lock().expect("no worker panics with the lock").clone();
         let (mut input, probe) = (InputHandle::new(), ProbeHandle::new());
         worker.dataflow::<u64, _, _>(|scope| build(scope.input_from(&mut input), &probe, part));
-        let mut share = pool.share(records, worker.index() as u64, worker.peers() as u64);
+        let mut fill = shares(worker.index() as u64, worker.peers() as u64);
         let (mut clock, mut batch) = (C::default(), Vec::with_capacity(BATCH_RECORDS));
-        while share.fill(BATCH_RECORDS, &mut batch) {
+        while fill(&mut batch) {
             let time = clock.after(&batch);
             send(&mut input, &mut batch, time);
             step(worker, &probe, time);
@@ -120,7 +138,7 @@ fn execute(workers: usize, work: impl Fn(&mut Worker) + Send + Sync + 'static) {
 }
 
 /// Sends a batch, then goes on to `time`.
-fn send<R: Repeat>(
+fn send<R: Clone + 'static>(
     input: &mut InputHandle<u64, CapacityContainerBuilder<Vec<R>>>,
     batch: &mut Vec<R>,
     time: u64,
@@ -157,14 +175,25 @@ pub fn state<'scope, S>(
 where
     S: State<Record: timely::ExchangeData>,
 {
-    let exchange = Exchange::new(key);
-    records.unary_frontier(exchange, "state", |capability, _| {
+    state_by::<S, _>(records, Exchange::new(key))
+}
+
+/// The same with what decides which worker a record goes to.
+pub fn state_by<'scope, S, P>(
+    records: StreamVec<'scope, u64, S::Record>,
+    pact: P,
+) -> StreamVec<'scope, u64, S::Result>
+where
+    S: State,
+    P: ParallelizationContract<u64, Vec<S::Record>>,
+{
+    records.unary_frontier(pact, "state", |capability, _| {
         let (mut state, mut capability) = (S::default(), Some(capability));
         move |(input, frontier), output| {
             let Some(held) = &mut capability else { return };
             let mut session = output.session(held);
             input.for_each(|_, batch| {
-                batch.iter().for_each(|record| state.add(record, |result| session.give(result)));
+                batch.drain(..).for_each(|record| state.add(record, |result| session.give(result)));
             });
             match frontier.frontier().first().copied() {
                 Some(time) if time > *held.time() => {

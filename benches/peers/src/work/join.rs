@@ -95,7 +95,7 @@ impl State for Joining {
     type Result = Pair;
 
     #[inline]
-    fn add(&mut self, sided: &Sided, tell: impl FnMut(Pair)) {
+    fn add(&mut self, sided: Sided, tell: impl FnMut(Pair)) {
         self.join(sided.side, sided.visit, tell);
     }
 

@@ -27,21 +27,21 @@ use crate::total::{Told, Total, TotalSink};
 
 const GAP: i64 = 200;
 
-/// A session that is open.
+/// A session: the times of its first and its last record, and how many it has.
 #[derive(Clone, Copy)]
-struct Open {
-    first: i64,
-    last: i64,
-    count: u64,
+pub(crate) struct Open<const GAP: i64> {
+    pub first: i64,
+    pub last: i64,
+    pub count: u64,
 }
 
-impl Open {
-    /// Whether the record or session from `first` to `last` belongs to this one.
-    fn joins(&self, first: i64, last: i64) -> bool {
-        self.first - GAP <= last && first <= self.last + GAP
+impl<const GAP: i64> Open<GAP> {
+    /// Whether a record of this time belongs to it.
+    fn joins(&self, at: i64) -> bool {
+        self.first - GAP <= at && at <= self.last + GAP
     }
 
-    fn join(&mut self, other: Open) {
+    fn join(&mut self, other: Open<GAP>) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.count += other.count;
@@ -50,21 +50,21 @@ impl Open {
 
 /// The open sessions of a key: one, and seldom more; in no order.
 #[derive(Clone)]
-struct OfKey {
-    one: Open,
-    more: Vec<Open>,
+struct OfKey<const GAP: i64> {
+    one: Open<GAP>,
+    more: Vec<Open<GAP>>,
 }
 
-impl OfKey {
+impl<const GAP: i64> OfKey<GAP> {
     fn add(&mut self, at: i64) {
         let visit = Open { first: at, last: at, count: 1 };
-        if self.more.is_empty() && self.one.joins(at, at) {
+        if self.more.is_empty() && self.one.joins(at) {
             return self.one.join(visit);
         }
         let mut joined = visit;
         self.more.push(self.one);
         self.more.retain(|open| {
-            let joins = open.joins(at, at);
+            let joins = open.joins(at);
             if joins {
                 joined.join(*open);
             }
@@ -74,8 +74,8 @@ impl OfKey {
     }
 
     /// Takes out the sessions that have ended; gives the end of the first of those that are left, if any are.
-    fn close(&mut self, watermark: i64, mut tell: impl FnMut(Open)) -> Option<i64> {
-        let mut ended = |open: &Open| {
+    fn close(&mut self, watermark: i64, mut tell: impl FnMut(Open<GAP>)) -> Option<i64> {
+        let mut ended = |open: &Open<GAP>| {
             let ended = open.last.saturating_add(GAP) <= watermark;
             if ended {
                 tell(*open);
@@ -93,62 +93,79 @@ impl OfKey {
 
 /// The open sessions of all keys, and one timer for each key, by ms.
 #[derive(Clone, Default)]
-struct Sessions {
-    open: HashMap<u64, OfKey, RandomState>,
+pub(crate) struct Sessions<const GAP: i64> {
+    open: HashMap<u64, OfKey<GAP>, RandomState>,
     /// The keys whose timers are due, in one bucket for each ms from `from` on.
     due: VecDeque<Vec<u64>>,
     from: i64,
 }
 
-impl Sessions {
+impl<const GAP: i64> Sessions<GAP> {
     /// Buckets that have been emptied come back at the far end, so that there are as many as the horizon has ms.
-    fn set_timer(due: &mut VecDeque<Vec<u64>>, from: i64, at: i64, page: u64) {
-        let bucket = usize::try_from(at - from).unwrap_or(0);
+    fn set_timer(due: &mut VecDeque<Vec<u64>>, from: &mut i64, at: i64, key: u64) {
+        if due.is_empty() {
+            // Nothing is due: the buckets begin anew. What is due before the first of them is put into that.
+            *from = at - GAP;
+        }
+        let bucket = usize::try_from(at - *from).unwrap_or(0);
         if due.len() <= bucket {
             due.resize_with(bucket + 1, Vec::new);
         }
-        due[bucket].push(page);
+        due[bucket].push(key);
     }
-}
 
-impl State for Sessions {
-    type Record = Visit;
-    type Result = Told;
-
+    /// Adds a record of a key.
     #[inline]
-    fn add(&mut self, visit: &Visit, _: impl FnMut(Told)) {
-        match self.open.entry(visit.page) {
-            Entry::Occupied(mut sessions) => sessions.get_mut().add(visit.at),
+    pub fn add(&mut self, key: u64, at: i64) {
+        match self.open.entry(key) {
+            Entry::Occupied(mut sessions) => sessions.get_mut().add(at),
             Entry::Vacant(place) => {
-                place.insert(OfKey {
-                    one: Open { first: visit.at, last: visit.at, count: 1 },
-                    more: Vec::new(),
-                });
-                Self::set_timer(&mut self.due, self.from, visit.at + GAP, visit.page);
+                place.insert(OfKey { one: Open { first: at, last: at, count: 1 }, more: Vec::new() });
+                Self::set_timer(&mut self.due, &mut self.from, at + GAP, key);
             }
         }
     }
 
-    fn close(&mut self, watermark: i64, mut tell: impl FnMut(Told)) {
+    /// Tells and forgets the sessions that have ended at the watermark.
+    pub fn close(&mut self, watermark: i64, mut tell: impl FnMut(u64, Open<GAP>)) {
         while self.from <= watermark
-            && let Some(mut pages) = self.due.pop_front()
+            && let Some(mut keys) = self.due.pop_front()
         {
             self.from += 1;
-            for page in pages.drain(..) {
-                let Entry::Occupied(mut sessions) = self.open.entry(page) else { continue };
-                let told = |open: Open| tell(Told { key: page, end: open.last + GAP, value: open.count });
-                match sessions.get_mut().close(watermark, told) {
-                    Some(at) => Self::set_timer(&mut self.due, self.from, at, page),
+            for key in keys.drain(..) {
+                let Entry::Occupied(mut sessions) = self.open.entry(key) else { continue };
+                match sessions.get_mut().close(watermark, |open| tell(key, open)) {
+                    Some(at) => Self::set_timer(&mut self.due, &mut self.from, at, key),
                     None => drop(sessions.remove()),
                 }
             }
             if watermark < i64::MAX {
-                self.due.push_back(pages);
+                self.due.push_back(keys);
             }
         }
-        if watermark < i64::MAX {
+        if watermark < i64::MAX && !self.due.is_empty() {
             self.from = self.from.max(watermark + 1);
         }
+    }
+}
+
+/// The sessions of the pages.
+#[derive(Clone, Default)]
+struct OfPages(Sessions<GAP>);
+
+impl State for OfPages {
+    type Record = Visit;
+    type Result = Told;
+
+    #[inline]
+    fn add(&mut self, visit: Visit, _: impl FnMut(Told)) {
+        self.0.add(visit.page, visit.at);
+    }
+
+    fn close(&mut self, watermark: i64, mut tell: impl FnMut(Told)) {
+        self.0.close(watermark, |page, open| {
+            tell(Told { key: page, end: open.last + GAP, value: open.count });
+        });
     }
 }
 
@@ -170,14 +187,14 @@ fn in_renoir(pool: &Pool<Visit>, records: u64, workers: usize) -> Tally {
     let total = renoir::run(workers, |context, part| {
         let visits = renoir::records(context, pool, records);
         let visits = visits.add_timestamps(|visit| visit.at, renoir::watermarks(1));
-        renoir::sum_up(renoir::state::<Sessions>(visits, |visit| visit.page), part);
+        renoir::sum_up(renoir::state::<OfPages>(visits, |visit| visit.page), part);
     });
     total.tally()
 }
 
 fn in_timely(pool: &Pool<Visit>, records: u64, workers: usize) -> Tally {
     let total = timely::run::<Visit, Watermark>(pool, records, workers, |visits, probe, part| {
-        timely::sum_up(timely::state::<Sessions>(visits, |visit| visit.page), probe, part);
+        timely::sum_up(timely::state::<OfPages>(visits, |visit| visit.page), probe, part);
     });
     total.tally()
 }
@@ -194,7 +211,7 @@ pub fn comparison() -> Comparison {
         what: "count per session, 100 000 keys",
         records: 4 << 20,
         cases: vec![
-            case("loop", "", |pool, records, _| by_hand::run::<Sessions>(pool.all(records))),
+            case("loop", "", |pool, records, _| by_hand::run::<OfPages>(pool.all(records))),
             case("Highwater", "", highwater),
             case("Renoir", "custom operator", in_renoir),
             case("Timely", "", in_timely),

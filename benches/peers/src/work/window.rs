@@ -46,7 +46,7 @@ impl State for Tumbling {
     type Result = Told;
 
     #[inline]
-    fn add(&mut self, visit: &Visit, _: impl FnMut(Told)) {
+    fn add(&mut self, visit: Visit, _: impl FnMut(Told)) {
         let end = visit.at - visit.at.rem_euclid(SECOND) + SECOND;
         *self.0.at(end).entry(visit.page).or_default() += 1;
     }
