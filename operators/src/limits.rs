@@ -37,7 +37,13 @@ impl Limits {
     /// The smallest limits there are: one record a batch, one batch an edge, one row of a frozen epoch a step. Tests
     /// run on them, so that operators go through what they do when their output is full, and between rows.
     pub fn tiny() -> Self {
-        Limits { batch_records: 1, edge_batches: 1, channel_batches: 1, piece_bytes: 1, batch_bytes: usize::MAX }
+        Limits {
+            batch_records: 1,
+            edge_batches: 1,
+            channel_batches: 1,
+            piece_bytes: 1,
+            batch_bytes: usize::MAX,
+        }
     }
 }
 

@@ -329,12 +329,6 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
         slot
     }
 
-    /// The key on disk of a row that a slot holds.
-    fn row_key(&self, slot: Slot, into: &mut Vec<u8>) -> Result<()> {
-        let (key, _) = self.rows.row(slot).expect("the slot holds a row");
-        row_key(&self.place, key, self.rows.cold(slot), into)
-    }
-
     /// As [`release`](Table::release), of a row that may be filed in a pane.
     fn let_go(&mut self, slot: Slot) {
         if At::ORDERED {

@@ -50,7 +50,7 @@ impl<K, V, At> Hot<K, V, At> {
     fn first_change<'a>(&'a mut self, changed: u8, cold: &'a mut Cold) -> Option<Content<'a, K, V>> {
         let frozen = self.flags & CHANGED != 0;
         self.flags = (self.flags & !CHANGED) | changed;
-        frozen.then(|| Content { key: &self.key, value: self.value.as_ref(), cold })
+        frozen.then_some(Content { key: &self.key, value: self.value.as_ref(), cold })
     }
 }
 
