@@ -65,7 +65,7 @@ pub struct Paced {
 impl Paced {
     /// A source, and the clock that it goes by.
     pub fn new(course: Course) -> Paced {
-        assert!(course.keys % course.splits == 0 && course.keys % STRIDE != 0, "{course:?}");
+        assert!(course.keys.is_multiple_of(course.splits) && !course.keys.is_multiple_of(STRIDE), "{course:?}");
         Paced { course, clock: Clock::default(), delivered: Arc::default() }
     }
 

@@ -40,7 +40,7 @@ use crate::panes::{Filing, OnDisk, Pins, Taken, row_time};
 use crate::persist::{Key, Persist};
 use crate::time::Timestamp;
 use account::Account;
-use freezing::{Freezing, row_key};
+use freezing::Freezing;
 pub use row_time::RowTime;
 use rows::{Cold, Content, Rows};
 
