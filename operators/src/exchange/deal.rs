@@ -1,8 +1,8 @@
 //! Deals the rows of a batch out to their owners, column by column.
 //!
 //! Whose row is whose is decided once, as a list of row numbers for each owner; then every column is gathered by these
-//! lists. A loop that pushes each value to the vector of its owner must write back how long that vector is before it can
-//! push the next, which costs twice as much as deciding first (`docs/performance.md`, exchange).
+//! lists. A loop that pushes each value to the vector of its owner must write back how long that vector is before it
+//! can push the next, which costs twice as much as deciding first (`docs/performance.md`, exchange).
 //!
 //! Invariant: every row number below the number of rows is in exactly one list, once. It does not know key groups.
 

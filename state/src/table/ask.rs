@@ -1,8 +1,8 @@
 //! Asking the memory for what is read soon.
 //!
-//! The rows of a batch lie far from each other. A processor looks ahead over some ten look-ups at most, and waits for the
-//! memory then; asked for all of them first, it waits once. It is advice: nothing depends on it, and where there is no
-//! instruction for it nothing is done.
+//! The rows of a batch lie far from each other. A processor looks ahead over some ten look-ups at most, and waits for
+//! the memory then; asked for all of them first, it waits once. It is advice: nothing depends on it, and where there is
+//! no instruction for it nothing is done.
 
 #![allow(unsafe_code, reason = "the instruction that asks for memory has no safe form")]
 

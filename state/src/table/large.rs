@@ -1,9 +1,9 @@
 //! Arrays that may become large, on large pages.
 //!
-//! A table is read at random places. With pages of 4 KiB the processor forgets where most of them lie, and looks that up
-//! for every second row; with pages of 2 MiB it does not. So the system is asked for large pages where an array is large
-//! enough, before the memory is used for the first time: what is moved afterwards stays on small ones. It is advice: a
-//! system that has none, or has them switched off, gives small pages, and nothing else changes.
+//! A table is read at random places. With pages of 4 KiB the processor forgets where most of them lie, and looks that
+//! up for every second row; with pages of 2 MiB it does not. So the system is asked for large pages where an array is
+//! large enough, before the memory is used for the first time: what is moved afterwards stays on small ones. It is
+//! advice: a system that has none, or has them switched off, gives small pages, and nothing else changes.
 
 #![allow(unsafe_code, reason = "madvise, of which the standard library has nothing")]
 
