@@ -17,8 +17,8 @@ pub fn process_time() -> Duration {
 pub fn children_time() -> Duration {
     /// A tick of `/proc/self/stat`; 100 a second on every Linux that this is likely to meet.
     const TICK: Duration = Duration::from_millis(10);
-    // Counted after the name of the program, which is in parentheses and may hold spaces: cutime and cstime are fields 16
-    // and 17.
+    // Counted after the name of the program, which is in parentheses and may hold spaces: cutime and cstime are fields
+    // 16 and 17.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
     let ticks: u32 =

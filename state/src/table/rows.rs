@@ -85,8 +85,8 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
         }
     }
 
-    /// Where each row probably is, from the index alone, and asks the memory for all of them: so the look-ups of a batch
-    /// do not wait for each other. [`is`](Rows::is) says whether a guess was right; if it was not,
+    /// Where each row probably is, from the index alone, and asks the memory for all of them: so the look-ups of a
+    /// batch do not wait for each other. [`is`](Rows::is) says whether a guess was right; if it was not,
     /// [`find`](Rows::find) knows.
     #[inline]
     pub(super) fn guess_all<'k>(&self, row: impl Fn(usize) -> RowRef<'k, K>, slots: &mut [Slot])
