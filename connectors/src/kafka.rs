@@ -10,8 +10,9 @@
 //! have holes (aborted transactions, commit markers, compaction), so nothing here counts records.
 //!
 //! Without transactions a sink is *at least once*: what a process wrote after its last committed epoch is written
-//! again by the next one. This module knows neither epochs' contents nor workers' threads, creates no topic, and does
-//! not notice a topic that was deleted and made again under the same name unless the offsets give it away.
+//! again by the next one. This module knows neither epochs' contents nor workers' threads, creates no topic unless
+//! [`topic`](Kafka::topic) says so, and does not notice one that was deleted and made again under the same name unless
+//! the offsets give it away.
 //!
 //! ```no_run
 //! use highwater_connectors::kafka::Kafka;
@@ -43,6 +44,7 @@ mod send_batch;
 mod settings;
 mod sink;
 mod source;
+mod topic;
 mod transactions;
 
 use transactions::Transactions;

@@ -9,4 +9,5 @@ pub mod blackhole;
 pub mod file;
 pub mod generator;
 pub mod kafka;
+pub mod log;
 pub mod stdio;

@@ -1,5 +1,9 @@
-//! What every exactly-once sink keeps, held by the file sink: what is staged is invisible, publishing twice is
-//! publishing once, and after a crash at any step a start gives exactly the lines of the committed epochs.
+//! What every exactly-once sink keeps, held by the file sink here and by a log's in `sink_contract/log.rs`: what is
+//! staged is invisible, publishing twice is publishing once, and after a crash at any step a start gives exactly the
+//! lines of the committed epochs.
+
+#[path = "sink_contract/log.rs"]
+mod log;
 
 use std::fs;
 use std::path::{Path, PathBuf};

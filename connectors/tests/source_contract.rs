@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use highwater_connectors::file::File;
 use highwater_connectors::generator::{Generator, RngExt};
+use highwater_connectors::log::Log;
 use highwater_operators::codec::Text;
 use highwater_operators::error::Cause;
 use highwater_operators::source::{Poll, Polled, Source};
@@ -186,6 +187,56 @@ fn generator() -> Result<(), Cause> {
     let counts: Vec<_> = polled.iter().map(Polled::len).collect();
     assert_eq!(counts, [26, 25, 25, 25]);
     check(&Generator::new(3, 4, |_, number| number).count(0))?;
+    Ok(())
+}
+
+/// A topic of three partitions: one with records and bad ones, written in pieces of different sizes; the others of one
+/// record and none.
+fn fill(log: &Log) -> Result<(), Cause> {
+    log.topic("words", 3)?;
+    let keys = keys_of_partitions(log)?;
+    let append = |words: &[&[u8]]| {
+        log.append_all("words", words.iter().map(|word| (Some(keys[0].to_string()), *word)))
+    };
+    append(&[b"one", b"two", b"\xFFthree", b""])?;
+    append(&[b"four"])?;
+    append(&[b"five", b"six", b"seven", b"\xFF"])?;
+    log.append("words", Some(keys[1].to_string().as_bytes()), b"alone")?;
+    Ok(())
+}
+
+/// A key of each partition of `words`, from another log.
+fn keys_of_partitions(log: &Log) -> Result<Vec<u32>, Cause> {
+    let (other, mut keys) = (Log::in_memory(), vec![None; log.partitions("words")? as usize]);
+    other.topic("words", log.partitions("words")?)?;
+    for key in 0_u32..100 {
+        let (partition, _) = other.append("words", Some(key.to_string().as_bytes()), b"")?;
+        keys[partition as usize].get_or_insert(key);
+    }
+    Ok(keys.into_iter().map(|key| key.expect("a hundred keys hit three partitions")).collect())
+}
+
+#[test]
+fn a_log() -> Result<(), Cause> {
+    let directory = tempfile::tempdir()?;
+    let on_disk = Log::open(directory.path())?;
+    fill(&on_disk)?;
+    drop(on_disk);
+    let in_memory = Log::in_memory();
+    fill(&in_memory)?;
+    for log in [in_memory, Log::open(directory.path())?] {
+        let polled = check(&log.source("words", Text).until_end())?;
+        assert_eq!(polled[0].values, ["one", "two", "", "four", "five", "six", "seven"]);
+        assert_eq!(
+            bad(&polled[0]),
+            [
+                (2, &b"\xFFthree"[..], "words partition 0 offset 2".to_owned()),
+                (7, &b"\xFF"[..], "words partition 0 offset 8".to_owned())
+            ]
+        );
+        assert_eq!(polled[1].values, ["alone"]);
+        assert!(polled[2].is_empty());
+    }
     Ok(())
 }
 

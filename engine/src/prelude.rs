@@ -8,6 +8,7 @@ pub use highwater_connectors::generator::Generator;
 /// What the random numbers of a [`Generator`] can do: `random.random_range(1..=6)`.
 pub use highwater_connectors::generator::RngExt as _;
 pub use highwater_connectors::kafka::Kafka;
+pub use highwater_connectors::log::Log;
 pub use highwater_connectors::stdio::{Stdin, Stdout};
 pub use highwater_operators::aggregate::{Agg, Aggregate, Collected};
 pub use highwater_operators::codec::{Decode, Encode, Json, Raw, Text};

@@ -7,12 +7,64 @@
 mod broker;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 
 use highwater::operators::memory::MemorySink;
 use highwater::prelude::*;
 
 use broker::Broker;
+
+#[test]
+fn a_topic_is_made_once_and_keeps_its_partitions() {
+    let Some(broker) = Broker::start("topics") else { return };
+    let kafka = Kafka::at(&broker.address);
+    kafka.topic("made", 3).expect("the topic is made");
+    kafka.topic("made", 3).expect("the topic is there");
+    broker.write("made", vec!["one".to_owned()]);
+    assert_eq!(broker.committed("made"), ["one"]);
+    let error = kafka.topic("made", 4).expect_err("it has three").to_string();
+    assert!(error.contains("it has 3 partitions, not 4"), "{error}");
+    let error = kafka.topic("no name", 1).expect_err("it is none").to_string();
+    assert!(error.contains("`no name` cannot be made"), "{error}");
+}
+
+/// An example that was built beside the tests.
+fn example(name: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().expect("a test has a path");
+    let program = own.ancestors().nth(2).expect("tests lie in `deps`").join("examples").join(name);
+    if !program.exists() {
+        println!("skipped: the example {name} is not built");
+        return None;
+    }
+    Some(program)
+}
+
+#[test]
+fn the_small_programs_tell_the_same_over_topics_on_kafka_as_in_themselves() {
+    let programs = ["word_count", "playback", "trips", "feed"].map(example);
+    if programs.iter().any(Option::is_none) {
+        return;
+    }
+    let Some(broker) = Broker::start("programs") else { return };
+    let state = tempfile::tempdir().expect("a temporary directory");
+    for program in programs.into_iter().flatten() {
+        let run = |arguments: &[&str]| {
+            let output = Command::new(&program).args(arguments).output().expect("it starts");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("is text")
+        };
+        let in_itself = run(&[]);
+        assert!(!in_itself.is_empty());
+        let on_kafka = ["--brokers", &broker.address, "--workers", "2", "--prefix"];
+        assert_eq!(run(&[&on_kafka[..], &["at-least-once-"]].concat()), in_itself);
+        let name = program.file_name().expect("has a name");
+        let directory = state.path().join(name).display().to_string();
+        let exactly_once = [&on_kafka[..], &["exactly-once-", "--dir", &directory]].concat();
+        assert_eq!(run(&exactly_once), in_itself);
+        assert_eq!(run(&exactly_once), in_itself, "a second time there is nothing to do");
+    }
+}
 
 fn counting(broker: &Broker, counts: &MemorySink<(u64, u64)>) -> Topology {
     let topology = Topology::new("count");

@@ -10,3 +10,4 @@ pub mod iot;
 pub mod live;
 pub mod nexmark;
 pub mod options;
+pub mod topics;

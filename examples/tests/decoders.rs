@@ -78,6 +78,11 @@ fn csv_takes_any_bytes() {
 }
 
 #[test]
+fn a_journal_takes_any_change_and_receipts() {
+    hold("journal");
+}
+
+#[test]
 fn json_takes_any_bytes() {
     hold("json");
 }

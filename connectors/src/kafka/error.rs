@@ -65,6 +65,16 @@ pub enum KafkaError {
         /// The brokers as they were given.
         brokers: String,
     },
+    /// A topic was not made.
+    #[error("topic `{topic}` cannot be made on the Kafka brokers {brokers}: {reason}")]
+    NotMade {
+        /// The topic.
+        topic: String,
+        /// The brokers as they were given.
+        brokers: String,
+        /// What the brokers said.
+        reason: String,
+    },
     /// There is no such partition.
     #[error("topic `{topic}` has no `{split}`; it has {partitions} partitions, named partition-0 and so on")]
     UnknownPartition {

@@ -11,6 +11,7 @@
 mod access_log;
 mod aggregates;
 mod files;
+mod journal;
 mod json;
 mod marker;
 mod operators;
@@ -30,10 +31,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "access_log", run: access_log::access_log },
     Target { name: "aggregates", run: aggregates::aggregates },
     Target { name: "csv", run: files::csv },
+    Target { name: "journal", run: journal::journal },
     Target { name: "json", run: json::json },
     Target { name: "lines", run: files::lines },
     Target { name: "marker", run: marker::marker },
