@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_column_of_no_values_gives_every_owner_none() {
         let deal = Deal::new(2, [0, 1].into_iter());
-        assert_eq!(deal.column(Vec::<u8>::new()), [vec![], vec![]]);
+        assert_eq!(deal.column(Vec::<u8>::new()), [Vec::<u8>::new(), Vec::new()]);
     }
 
     #[test]
