@@ -18,6 +18,8 @@ pub mod job;
 mod pace;
 mod parts;
 pub mod prelude;
+mod progress;
+pub mod query;
 mod recovery;
 pub mod report;
 mod shutdown;
