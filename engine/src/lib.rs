@@ -6,6 +6,7 @@
 //!
 //! The engine has no type parameter: types end at the edges of [`operators`], and here a batch is a box.
 
+pub mod alert;
 mod attempt;
 mod boundary;
 mod channels;
