@@ -10,6 +10,7 @@
 
 mod access_log;
 mod aggregates;
+mod asked;
 mod files;
 mod json;
 mod marker;
@@ -30,9 +31,10 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "access_log", run: access_log::access_log },
     Target { name: "aggregates", run: aggregates::aggregates },
+    Target { name: "asked", run: asked::asked },
     Target { name: "csv", run: files::csv },
     Target { name: "json", run: json::json },
     Target { name: "lines", run: files::lines },
