@@ -65,7 +65,10 @@ pub struct Paced {
 impl Paced {
     /// A source, and the clock that it goes by.
     pub fn new(course: Course) -> Paced {
-        assert!(course.keys.is_multiple_of(course.splits) && !course.keys.is_multiple_of(STRIDE), "{course:?}");
+        assert!(
+            course.keys.is_multiple_of(course.splits) && !course.keys.is_multiple_of(STRIDE),
+            "{course:?}"
+        );
         Paced { course, clock: Clock::default(), delivered: Arc::default() }
     }
 

@@ -69,7 +69,7 @@ pub enum GeneratorError {
 }
 
 /// Where in a split of a generator a reader stands; kept in every epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GeneratorPosition {
     /// How many records of the split were delivered, which is the index of the next.
     pub next: u64,

@@ -33,6 +33,7 @@ use highwater_operators::codec::{Decode, Encode};
 mod client;
 mod dead_letters;
 mod delivery;
+mod ends;
 mod error;
 mod fetched;
 mod group;
@@ -96,6 +97,11 @@ mod limits {
     /// `Job::split_interval` has a job ask, in place of librdkafka's 5 minutes. It is how instances that share their
     /// input learn of partitions that were added. Changed with the setting `topic.metadata.refresh.interval.ms`.
     pub const METADATA_REFRESH_MS: u32 = 60_000;
+
+    /// How often a consumer says where its partitions end, in milliseconds: every 5 seconds, which is how old a
+    /// consumer lag may be; it is some KiB of text for each partition. Changed with the setting
+    /// `statistics.interval.ms`; with 0 no lag is known.
+    pub const STATISTICS_MS: u32 = 5_000;
 
     /// How long brokers keep a transaction open at least that nobody ends: 60 seconds, longer than an epoch that
     /// waits for a broker's restart. Readers of committed records wait so long for what a process left open that
@@ -175,6 +181,7 @@ impl Kafka {
     /// What is set here goes before what this module sets for reasons of size and habit:
     /// `queued.max.messages.kbytes` ([`PREFETCH_KIB`]), `fetch.queue.backoff.ms` ([`PREFETCH_LOOK_MS`]),
     /// `topic.metadata.refresh.interval.ms` ([`METADATA_REFRESH_MS`]),
+    /// `statistics.interval.ms` ([`STATISTICS_MS`]),
     /// `queue.buffering.max.kbytes` ([`PRODUCER_QUEUE_KIB`]), `linger.ms` ([`LINGER_MS`]),
     /// `partitioner` (`murmur2_random`: a key goes to the partition where Java's clients put it) and
     /// `allow.auto.create.topics` (`false`).

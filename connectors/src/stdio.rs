@@ -74,7 +74,7 @@ pub enum StdioError {
 
 /// How far standard input was read. It is kept in every epoch, and of no use after a restart: what was read is
 /// gone, and reading goes on with what arrives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StdinPosition {
     /// How many lines the present process has read.
     pub line: u64,

@@ -376,6 +376,7 @@ impl Workers {
         let count = config.workers;
         let wakers: Vec<Waker> = (0..count).map(|_| Waker::default()).collect();
         let channels = Arc::new(Channels::new(config.limits.channel_batches, wakers.clone()));
+        self.parts.progress.begins(self.committed, &channels);
         let pace: Arc<dyn Pace + Send + Sync> = match config.rate {
             Some(rate) => Arc::new(Bucket::new(rate)),
             None => Arc::new(FullSpeed),
@@ -454,6 +455,7 @@ mod tests {
     use super::*;
     use crate::boundary::{Boundary, Plan};
     use crate::config::Config;
+    use crate::progress::Progress;
     use crate::recovery::random;
     use crate::step::unwatched;
 
@@ -522,6 +524,7 @@ mod tests {
             random: random(),
             ended: AtomicU64::new(0),
             migrations: Vec::new(),
+            progress: Progress::new(),
             boundary: Arc::new(Boundary::new("test", None, Plan::default())),
         };
         let Ok(Recovered::Ready(ground)) = recover(&parts) else { panic!("an attempt can begin") };

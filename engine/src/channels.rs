@@ -3,7 +3,7 @@
 //! There is one per edge and pair of workers, made when the first of its two ends is asked for. A worker that
 //! sends wakes the one that receives; a worker that makes room in a full channel wakes the one that sends.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
@@ -34,20 +34,33 @@ pub(crate) struct Channels {
     capacity: usize,
     wakers: Vec<Waker>,
     ends: Mutex<HashMap<(EdgeId, usize, usize), Ends>>,
+    /// A further end of every channel, for who asks how long it is.
+    watched: Mutex<Vec<(EdgeId, Receiver<Erased>)>>,
 }
 
 impl Channels {
     pub(crate) fn new(capacity: usize, wakers: Vec<Waker>) -> Self {
-        Channels { capacity, wakers, ends: Mutex::default() }
+        Channels { capacity, wakers, ends: Mutex::default(), watched: Mutex::default() }
     }
 
     fn end<E>(&self, edge: EdgeId, from: usize, to: usize, take: impl FnOnce(&mut Ends) -> Option<E>) -> E {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = ends.entry((edge, from, to)).or_insert_with(|| {
             let (sender, receiver) = bounded(self.capacity);
+            self.watched.lock().unwrap_or_else(PoisonError::into_inner).push((edge, receiver.clone()));
             (Some(sender), Some(receiver))
         });
         take(ends).expect("each end of a channel is asked for once")
+    }
+
+    /// How many batches wait for each operator that takes some from other workers, by its number.
+    pub(crate) fn lengths(&self) -> Vec<(usize, u64)> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lengths = BTreeMap::new();
+        for (edge, receiver) in watched.iter() {
+            *lengths.entry(edge.to).or_insert(0) += receiver.len() as u64;
+        }
+        lengths.into_iter().collect()
     }
 }
 

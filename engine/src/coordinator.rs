@@ -207,6 +207,7 @@ impl Coordinator {
             self.course.last_end = now;
             let end = self.end(known, self.course.making_way);
             self.course.ending = Some(Ending { epoch, last, end, waited: Duration::ZERO });
+            self.parts.progress.ends();
             self.order_end(epoch, last);
         }
     }
@@ -265,6 +266,7 @@ impl Coordinator {
         self.course.committing = None;
         let Some(ended) = self.course.ending.take() else { return Ok(None) };
         self.parts.ended.fetch_add(1, Ordering::Relaxed);
+        self.parts.progress.passed(ended.epoch);
         watched(&self.parts.watch, Step::Tell, || {
             self.order(Order::Applied(ended.epoch));
             Ok::<(), JobError>(())

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highwater_operators::decide::Terms;
 use highwater_operators::error::TopologyError;
 use highwater_operators::graph::Graph;
 use highwater_operators::topology::Topology;
 use highwater_state::Backend;
+use highwater_state::backend::memory::MemoryBackend;
 use highwater_state::backend::rocksdb::{RocksDbBackend, open_to_others};
 use highwater_state::backend::volatile::VolatileBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
@@ -26,6 +27,8 @@ use crate::coordinator::{End, Outcome};
 use crate::error::JobError;
 use crate::executor::Requesting;
 use crate::parts::Parts;
+use crate::progress::Progress;
+use crate::query::Queries;
 use crate::recovery;
 use crate::report::{NodeReport, Report};
 use crate::shutdown::Signals;
@@ -81,6 +84,14 @@ impl Job {
     /// logged if others may read, enter or write to it; the data in it is its owner's only in any case.
     pub fn state(mut self, directory: impl Into<PathBuf>) -> Job {
         self.config.state = Some(directory.into());
+        self
+    }
+
+    /// Keeps the rows of tables where [`RunningJob::queries`] can read them, if there is no state directory; with one
+    /// they can be read in any case. They are kept encoded beside what the operators work on: as much memory again, and
+    /// where most of the work is changes of tables, up to half of the speed.
+    pub fn queryable(mut self) -> Job {
+        self.config.queryable = true;
         self
     }
 
@@ -167,6 +178,8 @@ impl Job {
         let shared = is_shared(&graph, &self.config)?;
         let boundary = self.change.begin(&self.config, graph.name())?;
         let (backend, budget) = open_state(&self.config, &memory)?;
+        let (progress, place) = (Progress::new(), self.config.state.clone());
+        let queries = Queries::new(&graph, &backend, &progress, &budget, self.config.workers, place);
         let parts = Arc::new(Parts {
             graph: Arc::clone(&graph),
             backend,
@@ -183,8 +196,10 @@ impl Job {
             random: recovery::random(),
             ended: AtomicU64::new(0),
             migrations: self.change.into_migrations(),
+            progress: Arc::clone(&progress),
             boundary: Arc::clone(&boundary),
         });
+        let asked = Asked { queries, progress, backend: Some(Arc::clone(&parts.backend)) };
         let requesting = Requesting::start(&graph, parts.config.workers)?;
         // Who shares the input may have to wait for a share of it, and must be able to be stopped meanwhile.
         let attempt = match shared {
@@ -193,17 +208,26 @@ impl Job {
                 Begun::Running(attempt) => Some(attempt),
                 Begun::Over(outcome) => {
                     parts.leave();
-                    let outcome = Some(outcome);
-                    return Ok(RunningJob { graph, stop, boundary, coordinator: None, outcome });
+                    let outcome = Ok(outcome);
+                    asked.progress.over(&outcome);
+                    return Ok(RunningJob {
+                        graph,
+                        stop,
+                        boundary,
+                        asked,
+                        coordinator: None,
+                        outcome: outcome.ok(),
+                    });
                 }
             },
         };
         let coordinator = attempt::spawn("coordinator".to_owned(), move || {
             let outcome = attempt::run_all(&parts, &requesting, attempt);
             requesting.end(PATIENCE);
+            parts.progress.over(&outcome);
             outcome
         })?;
-        Ok(RunningJob { graph, stop, boundary, coordinator: Some(coordinator), outcome: None })
+        Ok(RunningJob { graph, stop, boundary, asked, coordinator: Some(coordinator), outcome: None })
     }
 }
 
@@ -212,11 +236,38 @@ pub struct RunningJob {
     graph: Arc<Graph>,
     stop: Arc<AtomicBool>,
     boundary: Arc<Boundary>,
+    asked: Asked,
     coordinator: Option<JoinHandle<Result<Outcome, JobError>>>,
     outcome: Option<Outcome>,
 }
 
+/// What questions to a job need of it.
+struct Asked {
+    queries: Queries,
+    progress: Arc<Progress>,
+    /// Held until the job is waited for, so that it can be asked when it has ended.
+    backend: Option<Arc<dyn Backend>>,
+}
+
+impl Asked {
+    /// Ends the answers. The state directory is free when this returns, unless somebody holds on to a view.
+    fn end(&mut self) {
+        let Some(backend) = self.backend.take() else { return };
+        let (left, since) = (Arc::downgrade(&backend), Instant::now());
+        drop(backend);
+        while left.strong_count() > 0 && since.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 impl RunningJob {
+    /// Asks what the job's tables hold, from any thread, and how it is. Answers are given until the job is waited for
+    /// or dropped, also when it has ended by itself; the state directory is in use for as long.
+    pub fn queries(&self) -> Queries {
+        self.asked.queries.clone()
+    }
+
     /// Asks the job to end in a committed epoch; returns at once.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -238,12 +289,13 @@ impl RunningJob {
     /// See [`JobError`].
     pub fn wait(mut self) -> Result<Report, JobError> {
         let outcome = match self.coordinator.take() {
-            None => self.outcome.take().expect("a job without a coordinator had ended before it was started"),
-            Some(thread) => match thread.join() {
-                Ok(outcome) => outcome?,
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
+            None => {
+                Ok(self.outcome.take().expect("a job without a coordinator had ended before it was started"))
+            }
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         };
+        self.asked.end();
+        let outcome = outcome?;
         let epoch = outcome.committed;
         let finished = outcome.end == End::Finished;
         let (orphans, savepoint) = (self.boundary.orphans(), self.boundary.last_savepoint());
@@ -259,6 +311,7 @@ impl Drop for RunningJob {
         if let Some(thread) = self.coordinator.take() {
             let _ = thread.join();
         }
+        self.asked.end();
     }
 }
 
@@ -274,6 +327,7 @@ fn open_state(
             (Arc::new(backend), memory.tables())
         }
         // Nothing can be let go to a disk that there is not.
+        None if config.queryable => (Arc::new(MemoryBackend::new()), Arc::new(TableBudget::new(usize::MAX))),
         None => (Arc::new(VolatileBackend::new()), Arc::new(TableBudget::new(usize::MAX))),
     })
 }

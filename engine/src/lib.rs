@@ -6,6 +6,7 @@
 //!
 //! The engine has no type parameter: types end at the edges of [`operators`], and here a batch is a box.
 
+pub mod alert;
 mod allocator;
 mod attempt;
 mod boundary;
@@ -19,6 +20,8 @@ pub mod job;
 mod pace;
 mod parts;
 pub mod prelude;
+mod progress;
+pub mod query;
 mod recovery;
 pub mod report;
 mod shutdown;

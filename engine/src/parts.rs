@@ -13,6 +13,7 @@ use highwater_state::migration::Migration;
 use crate::boundary::Boundary;
 use crate::config::Config;
 use crate::error::JobError;
+use crate::progress::Progress;
 use crate::recovery::Random;
 use crate::step::Watch;
 
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) ended: AtomicU64,
     /// How states change their types, where the program has other ones than it had.
     pub(crate) migrations: Vec<Migration>,
+    /// How far the job has come, for who asks.
+    pub(crate) progress: Arc<Progress>,
     /// What waits for the end of an epoch.
     pub(crate) boundary: Arc<Boundary>,
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use highwater_operators::graph::Graph;
-use highwater_state::Epoch;
+use highwater_operators::measure::Latencies;
+use highwater_state::backend::FamilySize;
+use highwater_state::{Epoch, Timestamp};
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,38 @@ pub struct NodeReport {
     pub runs_dropped: u64,
 }
 
+/// What the further outputs of an operator are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// Records that cannot be decoded or dealt with: dead letters.
+    Refused,
+    /// Records that came too late.
+    Late,
+    /// Anything else: those of the other branch, changes with their old values.
+    Other,
+}
+
+impl Aside {
+    /// In a word: `refused`, `late`, `other`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Aside::Refused => "refused",
+            Aside::Late => "late",
+            Aside::Other => "other",
+        }
+    }
+}
+
 impl NodeReport {
+    /// What [`records_aside`](Self::records_aside) are.
+    pub fn aside(&self) -> Aside {
+        match self.verb {
+            "source" | "try_map" | "map_async" => Aside::Refused,
+            "window" | "sorted" | "join" | "join_as_of" => Aside::Late,
+            _ => Aside::Other,
+        }
+    }
+
     pub(crate) fn of(graph: &Graph) -> Vec<NodeReport> {
         let nodes = graph.nodes().map(|(place, counters)| NodeReport {
             verb: place.verb,
@@ -60,4 +93,25 @@ impl NodeReport {
         });
         nodes.collect()
     }
+}
+
+/// What a running job takes, and what waits in it, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// How many threads run the topology.
+    pub workers: usize,
+    /// Bytes of the rows that operators have in memory.
+    pub table_bytes: u64,
+    /// About how large the committed state is; empty when the job has ended.
+    pub families: Vec<FamilySize>,
+    /// The batches that wait between workers, by the number of the operator that takes them.
+    pub queues: Vec<(usize, u64)>,
+    /// How far event time has come at each operator, on the worker that is furthest behind; `None` where it has not
+    /// begun.
+    pub watermarks: Vec<Option<Timestamp>>,
+    /// How many records are still to be read, about, by source and split, at the end of the last epoch; of sources that
+    /// know.
+    pub lags: Vec<(String, String, u64)>,
+    /// How old records were when they reached each operator, by their event times: of sinks.
+    pub latencies: Vec<Latencies>,
 }

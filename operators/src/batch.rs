@@ -125,6 +125,11 @@ pub trait Records: Default + 'static {
 
     /// Drops the first `count` records, which have been dealt with.
     fn drop_first(&mut self, count: usize);
+
+    /// The event time of the last record; `None` on a stream without event time.
+    fn last_time(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 impl<T: 'static> Records for Batch<T> {
@@ -137,6 +142,10 @@ impl<T: 'static> Records for Batch<T> {
         if !self.times.is_empty() {
             self.times.drain(..count);
         }
+    }
+
+    fn last_time(&self) -> Option<Timestamp> {
+        self.times.last().copied()
     }
 }
 

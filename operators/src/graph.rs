@@ -4,6 +4,8 @@
 //! are ports of nodes with smaller numbers, so the order of the numbers is an order of the flow, and there is
 //! no cycle.
 
+mod picture;
+
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
@@ -15,9 +17,13 @@ use highwater_state::id::is_name;
 use crate::decide::{Decide, is_same};
 use crate::error::{Place, TopologyError};
 use crate::limits::Limits;
+use crate::measure::{Lags, Latency, Watermarks};
 use crate::opening::{NodeOpening, OpenError};
+use crate::position::PositionType;
 use crate::sink::Publish;
 use crate::task::Task;
+
+pub use picture::{Edge, Moves};
 
 /// One output of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +47,8 @@ pub(crate) struct Node {
     /// Whether it hands futures to an executor. What waits for them may move to any worker over a restart.
     pub(crate) asynchronous: bool,
     pub(crate) source: Option<Box<Splits>>,
+    /// What the positions of a source are.
+    pub(crate) positions: Option<PositionType>,
     pub(crate) sink: Option<Arc<dyn Publish>>,
     /// Who decides epochs, if a source or sink has a say in it.
     pub(crate) decider: Option<Arc<dyn Decide>>,
@@ -70,6 +78,12 @@ pub struct Counters {
     pub skipped: Arc<AtomicU64>,
     /// Runs of a pattern that were dropped because their key had too many.
     pub runs_dropped: AtomicU64,
+    /// How far event time has come.
+    pub watermarks: Watermarks,
+    /// How old records are when they reach a sink, by their event times: their batch's last one.
+    pub latency: Latency,
+    /// How many records of each split of a source are still to be read, at the end of the last epoch.
+    pub lags: Lags,
 }
 
 /// The plan of a topology.
@@ -122,6 +136,18 @@ impl Graph {
         sources.filter_map(|(number, node)| Some((number, &node.place, node.source.as_deref()?)))
     }
 
+    /// What the positions of the source with this name are; `None` if there is none.
+    pub fn positions_of(&self, source: &str) -> Option<PositionType> {
+        let named = |node: &&Node| node.place.name.as_deref() == Some(source);
+        self.nodes.iter().filter(|node| node.source.is_some()).find(named)?.positions
+    }
+
+    /// The operators that keep state under a name; sources and sinks aside.
+    pub fn with_state(&self) -> impl Iterator<Item = &Place> {
+        let nodes = self.nodes.iter().filter(|node| node.source.is_none() && node.sink.is_none());
+        nodes.map(|node| &node.place).filter(|place| place.name.is_some())
+    }
+
     /// The sinks: what they are called, and what makes committed epochs visible.
     pub fn sinks(&self) -> impl Iterator<Item = (&Place, &Arc<dyn Publish>)> {
         self.nodes.iter().filter_map(|node| Some((&node.place, node.sink.as_ref()?)))
@@ -136,8 +162,7 @@ impl Graph {
 
     /// The first operator that keeps state; sources and sinks aside.
     pub fn first_with_state(&self) -> Option<&Place> {
-        let nodes = self.nodes.iter().filter(|node| node.source.is_none() && node.sink.is_none());
-        nodes.map(|node| &node.place).find(|place| place.name.is_some())
+        self.with_state().next()
     }
 
     /// The first source whose positions, or sink whose results, the decider does not keep.

@@ -93,6 +93,10 @@ impl<T: Clone> Reader for MemoryReader<T> {
     fn position(&self) -> u64 {
         self.next
     }
+
+    fn lag(&self) -> Option<u64> {
+        Some((self.records.len() as u64).saturating_sub(self.next))
+    }
 }
 
 /// Keeps the records of committed epochs in memory.

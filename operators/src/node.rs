@@ -2,7 +2,7 @@
 //! operator does not deal with itself. Operators contain none of this, and no metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use highwater_state::{Epoch, Piece, Timestamp};
 
@@ -33,6 +33,9 @@ pub(crate) struct Node<In, Out> {
     pub(crate) operator: Box<dyn Operator<In, Out>>,
     pub(crate) out: Out,
     pub(crate) counters: Arc<Counters>,
+    /// Where its watermark can be read by others.
+    watermark: Arc<AtomicI64>,
+    is_sink: bool,
     grammar: Grammar,
     pending: Pending<In>,
     ended: bool,
@@ -45,8 +48,11 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
         operator: Box<dyn Operator<In, Out>>,
         out: Out,
         counters: Arc<Counters>,
+        worker: usize,
     ) -> Self {
         Node {
+            is_sink: place.verb == "sink",
+            watermark: counters.watermarks.of(worker),
             place,
             inputs,
             operator,
@@ -58,16 +64,22 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
         }
     }
 
-    fn take_signal(&mut self) -> Result<bool, Fault> {
+    fn take_signal(&mut self, now: Timestamp) -> Result<bool, Fault> {
         let Some(signal) = self.inputs.receive() else { return Ok(false) };
         self.grammar.check(&signal);
         match signal {
             Signal::Batch(batch) => {
                 self.counters.records_in.fetch_add(batch.count() as u64, Ordering::Relaxed);
+                if let Some(time) = batch.last_time().filter(|_| self.is_sink) {
+                    self.counters.latency.observe(batch.count(), time, now);
+                }
                 self.operator.batch_watermark(self.inputs.batch_watermark());
                 self.pending = Pending::Batch(batch);
             }
-            Signal::Watermark(watermark) => self.pending = Pending::Watermark(watermark),
+            Signal::Watermark(watermark) => {
+                self.watermark.store(watermark.as_millis(), Ordering::Relaxed);
+                self.pending = Pending::Watermark(watermark);
+            }
             Signal::Idle => self.operator.on_idle(true, &mut self.out),
             Signal::Active => self.operator.on_idle(false, &mut self.out),
             Signal::Split(split, status) => self.operator.on_split(split, status, &mut self.out)?,
@@ -144,7 +156,7 @@ impl<In: Records, Out: Outputs> Node<In, Out> {
                 break;
             }
             let waits = matches!(self.pending, Pending::Nothing);
-            let went_on = if waits { self.take_signal()? } else { self.go_on(context)? };
+            let went_on = if waits { self.take_signal(context.now)? } else { self.go_on(context)? };
             if !went_on {
                 break;
             }

@@ -19,8 +19,9 @@ use crate::error::Cause;
 pub trait Source: Send + Sync + 'static {
     /// What it delivers.
     type Item: Send + 'static;
-    /// Where in a split a reader stands; kept in every epoch.
-    type Position: Persist;
+    /// Where in a split a reader stands; kept in every epoch. Of two positions in one split that is the greater one
+    /// before which more has been read.
+    type Position: Persist + PartialOrd;
 
     /// The names of the splits, unique and stable over restarts: `partition-3`, a file's path.
     ///
@@ -83,6 +84,12 @@ pub trait Reader {
 
     /// The position behind the last record that was delivered: what a restart continues from.
     fn position(&self) -> Self::Position;
+
+    /// About how many records of the split are there and have not been delivered; `None` if that is not known. Asked at
+    /// the end of every epoch: it answers at once, by what is known, and asks nobody.
+    fn lag(&self) -> Option<u64> {
+        None
+    }
 
     /// The epoch ends here: the position is now what it keeps. Called whether or not the position has moved.
     fn ends_epoch(&mut self, epoch: Epoch) {

@@ -133,6 +133,7 @@ impl<T: Send + 'static, P: Persist> SourceTask<T, P> {
         let name = self.place.name.as_deref().unwrap_or_default();
         for split in &mut self.splits {
             split.reader.ends_epoch(epoch);
+            self.counters.lags.set(&split.name, split.reader.lag());
             let mut bytes = Vec::new();
             persist::encode("position", &split.reader.position(), &mut bytes)?;
             if bytes != split.frozen {

@@ -126,6 +126,7 @@ pub(crate) fn add_node(graph: &Rc<RefCell<Graph>>, place: Place, inputs: Vec<Por
         origin: false,
         asynchronous: false,
         source: None,
+        positions: None,
         sink: None,
         decider: None,
         counters: Default::default(),
@@ -145,8 +146,8 @@ pub(crate) fn set_operator<In, Out>(
         let operator = open(opening)?;
         let inputs = opening.inputs();
         let out = Out::open(opening)?;
-        let (place, counters) = (opening.place().clone(), opening.counters());
-        Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters)))
+        let (place, counters, worker) = (opening.place().clone(), opening.counters(), opening.worker.worker);
+        Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters, worker)))
     }));
 }
 
@@ -181,7 +182,7 @@ pub(crate) fn set_join<L, R, Out>(
         let operator = open(opening)?;
         let inputs = opening.two_inputs::<L, R>();
         let out = Out::open(opening)?;
-        let (place, counters) = (opening.place().clone(), opening.counters());
-        Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters)))
+        let (place, counters, worker) = (opening.place().clone(), opening.counters(), opening.worker.worker);
+        Ok(Box::new(crate::node::Node::new(place, inputs, operator, out, counters, worker)))
     }));
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::error::TopologyError;
 use crate::graph::{Graph, Port};
+use crate::position::PositionType;
 use crate::source::{BadRecord, Source};
 use crate::source_task::SourceTask;
 use crate::stateless::tried::Tried;
@@ -57,6 +58,7 @@ impl Topology {
             let plan_node = &mut plan.nodes[node];
             plan_node.origin = true;
             plan_node.decider = source.decider();
+            plan_node.positions = Some(PositionType::of::<S::Position>());
             plan_node.source = Some(Box::new(move || splits.splits()));
             plan_node.open =
                 Some(Box::new(move |opening| Ok(Box::new(SourceTask::open(&*source, on_bad, opening)?))));

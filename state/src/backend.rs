@@ -11,12 +11,24 @@ pub mod volatile;
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::delta::{Delta, Family};
 use crate::error::{Result, StateError};
 
 /// Called for every row of a scan; [`ControlFlow::Break`] ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// About how large a family is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilySize {
+    /// The family.
+    pub family: Family,
+    /// How many rows it has.
+    pub rows: u64,
+    /// How many bytes they take, in memory and on disk; `None` if that is not known.
+    pub bytes: Option<u64>,
+}
 
 /// A store of rows that changes by whole deltas.
 ///
@@ -54,5 +66,49 @@ pub trait Backend: Send + Sync + 'static {
     fn checkpoint(&self, directory: &Path) -> Result<()> {
         let _ = directory;
         Err(StateError::NoCheckpoint)
+    }
+
+    /// About how many rows each family has and how many bytes they take, as far as that is known without looking at
+    /// them.
+    fn sizes(&self) -> Vec<FamilySize> {
+        Vec::new()
+    }
+
+    /// All rows as the last commit left them, for as long as the answer is held: a backend that is read, and that no
+    /// later commit changes. Deltas are committed as a whole, so it holds whole epochs. Refused where nothing of the
+    /// kind is made.
+    ///
+    /// What it costs to make is small; what it costs to hold, each backend says.
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Backend>> {
+        Err(StateError::NoSnapshot)
+    }
+}
+
+/// A backend that is read and never changed.
+pub(crate) struct ReadOnly<B>(pub(crate) B);
+
+impl<B: Backend> Backend for ReadOnly<B> {
+    fn keeps(&self, family: Family) -> bool {
+        self.0.keeps(family)
+    }
+
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.0.get(family, key)
+    }
+
+    fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.0.get_many(family, keys)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        self.0.scan(family, from, to, visit)
+    }
+
+    fn commit(&self, _: &Delta) -> Result<()> {
+        Err(StateError::ReadOnly)
+    }
+
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Backend>> {
+        Ok(self)
     }
 }

@@ -153,6 +153,29 @@ pub enum StateError {
     /// The backend cannot copy itself into a directory.
     #[error("state that is in memory has no savepoints; give the job a state directory")]
     NoCheckpoint,
+    /// The backend has no way to hold on to its rows as they are now.
+    #[error("this store cannot be read while it changes")]
+    NoSnapshot,
+    /// A cursor was not made by the kind of page that it is to continue.
+    #[error("`{cursor}` is no place in such a page: {reason}; begin again without it")]
+    Cursor {
+        /// What was given.
+        cursor: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A key that was given as text is none of the type that the keys of the state have.
+    #[error("`{key}` is no key of the state `{name}`, whose keys are `{shape}`: {reason}")]
+    Key {
+        /// The state's name.
+        name: Box<str>,
+        /// What was given.
+        key: Box<str>,
+        /// The shape of its keys.
+        shape: Box<str>,
+        /// What is wrong with it.
+        reason: Box<str>,
+    },
     /// A backend that was opened to be read was to change.
     #[error("the state was opened to be read, and cannot be changed")]
     ReadOnly,

@@ -78,6 +78,9 @@ pub fn store_range(store: StoreId) -> (Vec<u8>, Vec<u8>) {
     (from, to)
 }
 
+/// What the keys of all positions begin with.
+pub const POSITIONS: &[u8] = b"position/";
+
 /// The meta row that holds the position of one split of a source.
 pub fn position_key(source: &str, split: &str) -> Vec<u8> {
     format!("position/{source}/{split}").into_bytes()

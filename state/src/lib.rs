@@ -11,7 +11,8 @@
 //! - [`delta::Delta`] is what one epoch changed, as bytes;
 //! - [`backend::Backend`] keeps decided epochs: in memory for tests, in RocksDB for jobs;
 //! - [`savepoint::Savepoint`] is a copy of them under a name, and [`reader::StateReader`] reads either without
-//!   changing it.
+//!   changing it;
+//! - [`view::StateView`] is how states are read by name, also while a job changes them.
 //!
 //! Invariant HW-2 lives here: a backend changes only by [`backend::Backend::commit`], and only decided deltas
 //! are committed.
@@ -33,6 +34,7 @@ pub mod savepoint;
 pub mod shape;
 pub mod table;
 pub mod time;
+pub mod view;
 
 pub use backend::Backend;
 pub use delta::{Delta, Piece};
@@ -42,3 +44,4 @@ pub use persist::{Key, Persist};
 pub use reader::StateReader;
 pub use savepoint::Savepoint;
 pub use time::{TimeRange, Timestamp};
+pub use view::StateView;

@@ -21,10 +21,12 @@ use serde::de::DeserializeOwned;
 
 use self::probe::{At, Refused};
 
+mod entered;
 mod parse;
 mod probe;
 mod values;
 
+pub(crate) use self::entered::unhex;
 pub use self::parse::RowShape;
 pub use self::values::hex;
 

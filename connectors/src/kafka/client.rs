@@ -17,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::ends::Ends;
 use super::fetched::{Gone, Queue};
 use super::secrets::Secrets;
 use super::{ANSWER_TIMEOUT, Kafka, KafkaError};
@@ -262,6 +263,7 @@ pub(super) fn partitions_of<C: ClientContext>(
 pub(super) struct ConsumerReports {
     troubles: Troubles,
     gone: Gone,
+    ends: Ends,
 }
 
 impl ClientContext for ConsumerReports {
@@ -275,6 +277,7 @@ impl ClientContext for ConsumerReports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
+        self.ends.hear(statistics, &self.troubles.topic);
         self.troubles.statistics(statistics);
     }
 }
@@ -301,8 +304,11 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(kafka: &Kafka, topic: &str) -> Result<Self, KafkaError> {
         let commits = kafka.group.is_some();
-        let reports =
-            ConsumerReports { troubles: Troubles::new(kafka, topic, commits), gone: Gone::default() };
+        let reports = ConsumerReports {
+            troubles: Troubles::new(kafka, topic, commits),
+            gone: Gone::default(),
+            ends: Ends::default(),
+        };
         let consumer =
             kafka.consumer_settings()?.create_with_context(reports).map_err(|error| kafka.refused(error))?;
         Ok(Client { consumer: Arc::new(consumer), commits, latest: Mutex::default() })
@@ -368,6 +374,11 @@ impl Client {
     /// Whether the brokers do not know a partition any more that is being fetched, as far as was served.
     pub(super) fn is_gone(&self, partition: i32) -> bool {
         self.consumer.client().context().gone.has(partition)
+    }
+
+    /// How many offsets lie between `next` and the end of the partition, if that has been told.
+    pub(super) fn behind(&self, partition: i32, next: i64) -> Option<u64> {
+        self.consumer.client().context().ends.behind(partition, next)
     }
 
     /// Serves call-backs and reports without waiting.

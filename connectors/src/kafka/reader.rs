@@ -157,6 +157,10 @@ impl<T: Send + 'static> Reader for KafkaReader<T> {
         KafkaPosition { next_offset: self.next }
     }
 
+    fn lag(&self) -> Option<u64> {
+        self.partition.client.behind(self.partition.number, self.next)
+    }
+
     fn ends_epoch(&mut self, _: Epoch) {
         if let Some(transactions) = &self.partition.transactions {
             transactions.note(&self.partition.topic, self.partition.number, self.next);

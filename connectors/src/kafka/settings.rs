@@ -13,6 +13,7 @@ use rdkafka::types::RDKafkaConfRes;
 use super::secrets::{HIDDEN, Secrets};
 use super::{
     Kafka, KafkaError, LINGER_MS, METADATA_REFRESH_MS, PREFETCH_KIB, PREFETCH_LOOK_MS, PRODUCER_QUEUE_KIB,
+    STATISTICS_MS,
 };
 
 /// A setting that a guarantee rests on.
@@ -107,10 +108,12 @@ impl Kafka {
         let prefetch = PREFETCH_KIB.to_string();
         let look = PREFETCH_LOOK_MS.to_string();
         let refresh = METADATA_REFRESH_MS.to_string();
+        let statistics = STATISTICS_MS.to_string();
         let habits = [
             ("queued.max.messages.kbytes", prefetch.as_str()),
             ("fetch.queue.backoff.ms", look.as_str()),
             ("topic.metadata.refresh.interval.ms", refresh.as_str()),
+            ("statistics.interval.ms", statistics.as_str()),
             ("allow.auto.create.topics", "false"),
         ];
         let mut settings = self.settings_for(&FOR_SOURCES, &habits)?;

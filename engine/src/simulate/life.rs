@@ -32,6 +32,7 @@ use crate::coordinator::{Coordinator, End, Outcome};
 use crate::error::JobError;
 use crate::pace::WithinMemory;
 use crate::parts::Parts;
+use crate::progress::Progress;
 use crate::worker::{News, Order, Turn, Working};
 
 /// The longest jump of the clock, in milliseconds: three hours.
@@ -136,6 +137,7 @@ impl Life {
             random: Arc::new(move || random.lock().unwrap_or_else(PoisonError::into_inner)()),
             ended: AtomicU64::new(0),
             migrations: Vec::new(),
+            progress: Progress::new(),
             boundary: Arc::new(Boundary::new("simulated", None, Plan::default())),
         });
         Life { process, parts, requests: Arc::default(), attempt: None, now, woken: false }

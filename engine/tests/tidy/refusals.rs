@@ -19,6 +19,7 @@ fn manifests(folder: &'static str, text: &'static str) -> Vec<(&'static str, &'s
         ("operators", "operators/Cargo.toml"),
         ("connectors", "connectors/Cargo.toml"),
         ("engine", "engine/Cargo.toml"),
+        ("http", "http/Cargo.toml"),
         ("examples", "examples/Cargo.toml"),
         ("benches", "benches/Cargo.toml"),
     ];
@@ -67,7 +68,7 @@ fn an_example_that_knows_more_than_the_facade() {
     refuses(
         checks::crate_order,
         &[],
-        &["state/", "operators/", "connectors/", "engine/", "examples/", "benches/"],
+        &["state/", "operators/", "connectors/", "engine/", "http/", "examples/", "benches/"],
     );
 }
 
@@ -144,8 +145,9 @@ fn a_module_without_prose() {
 
 #[test]
 fn a_member_without_lints() {
-    let root = "[workspace]\nmembers = [\n  \"state\",\n  \"operators\", \"connectors\",\n  \"engine\", \"examples\", \
-                \"benches\"\n]\n[workspace.lints.rust]\nmissing_docs = \"deny\"\n[workspace.lints.clippy]\n\
+    let root = "[workspace]\nmembers = [\n  \"state\",\n  \"operators\", \"connectors\",\n  \"engine\", \"http\", \
+                \"examples\", \"benches\"\n]\n[workspace.lints.rust]\nmissing_docs = \"deny\"\n\
+                [workspace.lints.clippy]\n\
                 unwrap_used = \"deny\"\n";
     let with = |root, text| [manifests("engine", text), vec![("Cargo.toml", root)]].concat();
     let lints = "[lints]\nworkspace = true\n";

@@ -10,6 +10,7 @@
 
 mod access_log;
 mod aggregates;
+mod asked;
 mod files;
 mod journal;
 mod json;
@@ -34,6 +35,7 @@ pub struct Target {
 pub const TARGETS: [Target; 13] = [
     Target { name: "access_log", run: access_log::access_log },
     Target { name: "aggregates", run: aggregates::aggregates },
+    Target { name: "asked", run: asked::asked },
     Target { name: "csv", run: files::csv },
     Target { name: "journal", run: journal::journal },
     Target { name: "json", run: json::json },

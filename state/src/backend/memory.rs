@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Backend, Visit};
+use super::{Backend, FamilySize, ReadOnly, Visit};
 use crate::delta::{Change, Delta, Family};
 use crate::error::Result;
 
@@ -37,6 +37,12 @@ impl MemoryBackend {
     /// Whether a family has no rows.
     pub fn is_empty(&self, family: Family) -> bool {
         self.rows(family).is_empty()
+    }
+
+    /// What is there now: shared until a commit changes one of the two.
+    pub(super) fn as_it_is(&self) -> MemoryBackend {
+        let families = self.families.read().unwrap_or_else(PoisonError::into_inner);
+        MemoryBackend { families: RwLock::new(families.clone()) }
     }
 
     fn rows(&self, family: Family) -> Arc<Rows> {
@@ -85,6 +91,16 @@ impl Backend for MemoryBackend {
             }
         }
         Ok(())
+    }
+
+    fn sizes(&self) -> Vec<FamilySize> {
+        let size = |family| FamilySize { family, rows: self.len(family) as u64, bytes: None };
+        Family::ALL.map(size).to_vec()
+    }
+
+    /// While it is held, the next commit copies the families that it changes, once: all of their rows.
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(ReadOnly(self.as_it_is())))
     }
 }
 

@@ -8,19 +8,24 @@
 
 mod read_only;
 mod records;
+mod snapshot;
 mod synced;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use rocksdb::checkpoint::Checkpoint;
+use rocksdb::properties::{
+    CUR_SIZE_ALL_MEM_TABLES, ESTIMATE_LIVE_DATA_SIZE as LIVE_DATA_SIZE, ESTIMATE_NUM_KEYS,
+};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
     DBCompressionType, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
-use super::{Backend, Visit};
+use super::{Backend, FamilySize, Visit};
 use crate::budget::MemoryBudget;
 use crate::delta::{Change, Delta, Family};
 use crate::error::{Result, StateError};
@@ -184,6 +189,23 @@ impl Backend for RocksDbBackend {
     fn checkpoint(&self, directory: &Path) -> Result<()> {
         let checkpoint = Checkpoint::new(&self.db).map_err(failed("preparing a savepoint"))?;
         checkpoint.create_checkpoint(directory).map_err(failed("writing a savepoint"))
+    }
+
+    /// What the database estimates: rows that are deleted and not compacted yet may count.
+    fn sizes(&self) -> Vec<FamilySize> {
+        let sizes = Family::ALL.into_iter().filter_map(|family| {
+            let column_family = self.column_family(family).ok()?;
+            let number = |property| self.db.property_int_value_cf(column_family, property).ok().flatten();
+            let bytes = number(LIVE_DATA_SIZE).zip(number(CUR_SIZE_ALL_MEM_TABLES));
+            let bytes = bytes.map(|(on_disk, in_memory)| on_disk + in_memory);
+            Some(FamilySize { family, rows: number(ESTIMATE_NUM_KEYS)?, bytes })
+        });
+        sizes.collect()
+    }
+
+    /// While it is held, compaction keeps what was replaced or deleted since, and the directory stays in use.
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(snapshot::Snapshot::of(self)))
     }
 }
 

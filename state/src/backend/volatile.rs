@@ -5,8 +5,10 @@
 //! [`keeps`](Backend::keeps) denies is never read back, because a table over such a backend lets no row go. Memory: a
 //! job's state is in memory once, decoded.
 
+use std::sync::Arc;
+
 use super::memory::MemoryBackend;
-use super::{Backend, Visit};
+use super::{Backend, ReadOnly, Visit};
 use crate::delta::{Change, Delta, Family};
 use crate::error::Result;
 
@@ -50,6 +52,10 @@ impl Backend for VolatileBackend {
             }
         }
         self.kept.commit(&kept)
+    }
+
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::new(ReadOnly(VolatileBackend { kept: self.kept.as_it_is() })))
     }
 }
 
