@@ -32,7 +32,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "access_log", run: access_log::access_log },
     Target { name: "aggregates", run: aggregates::aggregates },
     Target { name: "asked", run: asked::asked },
