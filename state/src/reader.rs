@@ -59,6 +59,46 @@ pub struct Row<K, V> {
     pub value: V,
 }
 
+/// Whatever shows the rows of named states as they were at one committed epoch.
+///
+/// A [`StateReader`] does, of a state directory that no job works on and of a savepoint; what reads the state of a job
+/// that runs may be another.
+pub trait Committed {
+    /// The rows.
+    fn backend(&self) -> &dyn Backend;
+
+    /// The epoch that they belong to.
+    fn epoch(&self) -> Epoch;
+
+    /// Under which number, in which family and as which shape a state is kept.
+    ///
+    /// # Errors
+    /// [`StateError::Unknown`] if there is no such state.
+    fn state(&self, name: &str) -> Result<(StoreId, Family, String)>;
+
+    /// Every state's name and shape, in the order of names.
+    fn states(&self) -> Vec<(String, String)>;
+}
+
+impl Committed for StateReader {
+    fn backend(&self) -> &dyn Backend {
+        &self.backend
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn state(&self, name: &str) -> Result<(StoreId, Family, String)> {
+        let Kept { id, family, shape } = self.find(name)?;
+        Ok((id, family, shape))
+    }
+
+    fn states(&self) -> Vec<(String, String)> {
+        self.catalog.names().into_iter().map(|(name, _, shape)| (name, shape)).collect()
+    }
+}
+
 /// A state directory or a savepoint that is being read; jobs are kept out of a directory meanwhile.
 pub struct StateReader {
     path: PathBuf,
