@@ -39,6 +39,7 @@ pub mod signal;
 pub mod sink;
 pub mod source;
 mod source_task;
+pub mod sourcing;
 pub mod stateless;
 pub mod stream;
 pub mod table;

@@ -61,3 +61,12 @@ pub const PATTERN_ALL_OF: usize = 6;
 
 /// How many groups a pattern has at most. 32: a record says in one word of which groups it begins a round.
 pub const PATTERN_GROUPS: usize = 32;
+
+/// How many events of an aggregate lie between two snapshots, unless it says otherwise. 100: a look at its past goes
+/// through less than a hundred events, some tens of microseconds, and snapshots of a state as large as ten events add a
+/// tenth to what is kept.
+pub const SNAPSHOT_EVERY: u64 = 100;
+
+/// How many events one command makes at most, unless the aggregate says otherwise. 1000: they are in memory together
+/// with the reply that lists them, and no output is looked at for room between them.
+pub const EVENTS_PER_COMMAND: usize = 1000;
