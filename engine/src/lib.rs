@@ -38,3 +38,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/event-sourcing.md")]
 pub struct EventSourcing;
+
+/// The guide to sagas, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/sagas.md")]
+pub struct Sagas;

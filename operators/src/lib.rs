@@ -35,6 +35,7 @@ pub mod opening;
 pub mod operator;
 pub mod outbox;
 pub mod pattern;
+pub mod saga;
 pub mod signal;
 pub mod sink;
 pub mod source;
