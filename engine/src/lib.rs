@@ -37,3 +37,13 @@ pub use highwater_state as state;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// The guide to event sourcing, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/event-sourcing.md")]
+pub struct EventSourcing;
+
+/// The guide to sagas, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/sagas.md")]
+pub struct Sagas;

@@ -22,7 +22,13 @@ pub use highwater_operators::keyed::two_stage::{TwoStage, TwoStageWindows};
 pub use highwater_operators::map_async::Requests;
 pub use highwater_operators::memory::Memory;
 pub use highwater_operators::pattern::{AfterMatch, MatchStream, Pattern, any};
+pub use highwater_operators::saga::{
+    Saga, SagaAnswer, SagaEnd, SagaInput, SagaOutcome, SagaReply, SagaRequest, SagaStreams,
+};
 pub use highwater_operators::source::{BadRecord, Origin};
+pub use highwater_operators::sourcing::{
+    Accepted, Command, Conflict, Denial, Envelope, EventSourced, EventStore, Reply, Sourcing,
+};
 pub use highwater_operators::stateless::tried::{Refused, Tried};
 pub use highwater_operators::stream::{EventTime, Stream, Untimed};
 pub use highwater_operators::table::{BroadcastJoin, Change, StreamTableJoin, Table, TableJoin};

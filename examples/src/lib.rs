@@ -3,6 +3,7 @@
 //! A pipeline is the file named like its example, `clickstream.rs` or `iot.rs`, and `fraud/rules.rs` for `fraud`; here
 //! is nothing that a reader of it must know. Everything stands on the facade `highwater`.
 
+pub mod bank;
 pub mod clickstream;
 pub mod conformance;
 pub mod fraud;

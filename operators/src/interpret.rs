@@ -96,18 +96,29 @@ pub(crate) fn open_with(
     limits: Limits,
     executor: Arc<dyn Executor>,
 ) -> Result<Flow, RunError> {
+    let catalog = Catalog::open(&**backend).expect("a backend in memory does not fail");
+    open_named(graph, backend, committed, (limits, executor), &Arc::new(catalog))
+}
+
+/// The same with names that are kept by somebody else.
+pub(crate) fn open_named(
+    graph: &Graph,
+    backend: &Arc<dyn Backend>,
+    committed: Epoch,
+    (limits, executor): (Limits, Arc<dyn Executor>),
+    catalog: &Arc<Catalog>,
+) -> Result<Flow, RunError> {
     let mut splits = BTreeMap::new();
     for (number, place, list) in graph.sources() {
         splits.insert(number, list().map_err(|cause| at_place(place, Fault::Failed(cause)))?);
     }
-    let catalog = Catalog::open(&**backend).expect("a backend in memory does not fail");
     Flow::open(
         graph,
         &WorkerOpening {
             worker: 0,
             workers: 1,
             backend: Arc::clone(backend),
-            catalog: Arc::new(catalog),
+            catalog: Arc::clone(catalog),
             budget: Arc::new(TableBudget::new(usize::MAX)),
             committed,
             limits,

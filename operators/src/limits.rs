@@ -1,5 +1,7 @@
 //! Every limit of the language, with its unit, default and reason.
 
+use std::time::Duration;
+
 /// Limits of one job; the same on every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -80,3 +82,39 @@ pub const PATTERN_ALL_OF: usize = 6;
 
 /// How many groups a pattern has at most. 32: a record says in one word of which groups it begins a round.
 pub const PATTERN_GROUPS: usize = 32;
+
+/// How many events of an aggregate lie between two snapshots, unless it says otherwise. 100: a look at its past goes
+/// through less than a hundred events, some tens of microseconds, and snapshots of a state as large as ten events add a
+/// tenth to what is kept.
+pub const SNAPSHOT_EVERY: u64 = 100;
+
+/// How many events one command makes at most, unless the aggregate says otherwise. 1000: they are in memory together
+/// with the reply that lists them, and no output is looked at for room between them.
+pub const EVENTS_PER_COMMAND: usize = 1000;
+
+/// How many steps a saga has at most. 100: one waits for the other, and whoever has more has sagas in sagas.
+pub const SAGA_STEPS: usize = 100;
+
+/// How long a step of a saga waits for the answer to one attempt, unless it says otherwise. 30 s, as requests of
+/// `map_async` do.
+pub const SAGA_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a step of a saga is asked for again, unless it says otherwise. 2: what two repetitions do not heal is no
+/// hiccup, and the way back is open.
+pub const SAGA_RETRIES: u32 = 2;
+
+/// How often a compensation is asked for again, unless the step says otherwise. 9: with a backoff of a second that
+/// doubles up to a minute, and the timeout, a participant may be away for ten minutes before a person is needed.
+pub const SAGA_COMPENSATION_RETRIES: u32 = 9;
+
+/// Time between the first attempt of a saga's request and the second, unless the step says otherwise. 1 s: participants
+/// are services, which take that long to be there again.
+pub const SAGA_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The longest time between two attempts of a saga's request, where the first one is not longer. 1 min, so that a
+/// participant that comes back is asked again soon.
+pub const SAGA_BACKOFF_MOST: Duration = Duration::from_secs(60);
+
+/// How long a saga that has ended is remembered, unless it says otherwise. 1 day: longer than what started it is
+/// delivered a second time.
+pub const SAGA_REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);

@@ -10,14 +10,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use highwater_state::backend::memory::MemoryBackend;
+use highwater_state::catalog::Catalog;
 use highwater_state::delta::Family;
-use highwater_state::{Backend, Epoch, Timestamp};
+use highwater_state::error::Result as StateResult;
+use highwater_state::{Backend, Committed, Epoch, StateError, StoreId, Timestamp};
 
 use crate::batch::Batch;
 use crate::data::Data;
+use crate::error::RunError;
+use crate::executor::InPlace;
 use crate::flow::Flow;
 use crate::graph::Graph;
-use crate::interpret::{STANDING_CLOCK, end_epoch, end_epoch_at, interpret, open, publish, recover_sinks};
+use crate::interpret::{
+    STANDING_CLOCK, end_epoch, end_epoch_at, interpret, open, open_named, publish, recover_sinks,
+};
 use crate::limits::Limits;
 use crate::memory::{Memory, MemorySink};
 use crate::operator::{Fault, Operator};
@@ -148,10 +154,56 @@ pub struct Harness<T: 'static, U: 'static> {
     graph: Graph,
     script: Script<T>,
     sink: MemorySink<(U, Timestamp)>,
-    backend: Arc<dyn Backend>,
-    epoch: Epoch,
+    kept: Kept,
     flow: Flow,
     clock: Timestamp,
+}
+
+/// What a [`Harness`] has committed, to be read as a state directory is.
+#[derive(Clone)]
+pub struct Kept {
+    backend: Arc<dyn Backend>,
+    catalog: Arc<Catalog>,
+    epoch: Epoch,
+}
+
+impl Kept {
+    fn new() -> Kept {
+        Kept { backend: Arc::new(MemoryBackend::default()), catalog: Arc::default(), epoch: Epoch(0) }
+    }
+
+    /// Opens a plan as after a restart.
+    fn open(&mut self, graph: &Graph) -> Result<Flow, RunError> {
+        let catalog = Catalog::open(&*self.backend).expect("a backend in memory does not fail");
+        self.catalog = Arc::new(catalog);
+        open_named(graph, &self.backend, self.epoch, (Limits::tiny(), Arc::new(InPlace)), &self.catalog)
+    }
+
+    /// The rows, to be damaged by a test.
+    pub fn rows(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+}
+
+impl Committed for Kept {
+    fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn state(&self, name: &str) -> StateResult<(StoreId, Family, String)> {
+        let known = || self.states().into_iter().map(|(name, _)| name).collect();
+        let unknown =
+            || StateError::Unknown { name: name.to_owned(), path: "the harness".into(), known: known() };
+        self.catalog.find(name).ok_or_else(unknown)
+    }
+
+    fn states(&self) -> Vec<(String, String)> {
+        self.catalog.names().into_iter().map(|(name, _, shape)| (name, shape)).collect()
+    }
 }
 
 impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
@@ -160,6 +212,21 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
     /// # Panics
     /// If it is no topology.
     pub fn new(chain: impl FnOnce(Stream<T>) -> Stream<U>) -> Self {
+        Self::opened(Kept::new(), chain).unwrap_or_else(|error| panic!("the chain opens: {error}"))
+    }
+
+    /// Builds a chain on what another one has committed, as a program that was changed does.
+    ///
+    /// # Errors
+    /// If the chain cannot work with what is kept.
+    ///
+    /// # Panics
+    /// If it is no topology.
+    pub fn after(kept: Kept, chain: impl FnOnce(Stream<T>) -> Stream<U>) -> Result<Self, RunError> {
+        Self::opened(kept, chain)
+    }
+
+    fn opened(mut kept: Kept, chain: impl FnOnce(Stream<T>) -> Stream<U>) -> Result<Self, RunError> {
         let topology = Topology::new("harness");
         let script: Script<T> = Arc::default();
         let sink = Memory::sink();
@@ -169,10 +236,9 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
             source.wire.then::<Batch<Input<T>>, Outbox<Batch<T>>>(place, |_| Ok(Box::new(ScriptedTime)));
         with_times(chain(Stream::at(timed))).sink("sink", sink.clone());
         let graph = topology.finish().expect("the chain is a topology");
-        let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
-        recover_sinks(&graph, Epoch(0)).expect("a sink in memory does not fail");
-        let flow = open(&graph, &backend, Epoch(0), Limits::tiny()).expect("the chain opens");
-        Harness { graph, script, sink, backend, epoch: Epoch(0), flow, clock: STANDING_CLOCK }
+        recover_sinks(&graph, kept.epoch).expect("a sink in memory does not fail");
+        let flow = kept.open(&graph)?;
+        Ok(Harness { graph, script, sink, kept, flow, clock: STANDING_CLOCK })
     }
 
     /// Feeds one record.
@@ -206,6 +272,11 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
         self.sink.take()
     }
 
+    /// What is committed.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// How many rows the operators keep, timers included: what grows if an operator forgets to forget.
     ///
     /// # Panics
@@ -217,7 +288,8 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
                 rows += 1;
                 ControlFlow::Continue(())
             };
-            self.backend
+            self.kept
+                .backend
                 .scan(family, &[], &[0xff; 16], &mut count)
                 .expect("a backend in memory does not fail");
         }
@@ -231,14 +303,15 @@ impl<T: Data + Clone + Sync, U: Data> Harness<T, U> {
 
     fn run_and_restart(&mut self) {
         while self.flow.step(self.clock, &FullSpeed).expect("the chain runs") {}
-        self.epoch = self.epoch.next();
-        let ended = end_epoch_at(self.clock, &mut self.flow, self.epoch, false);
-        let contribution = ended.expect("the epoch ends");
-        self.backend.commit(&contribution.delta).expect("a backend in memory does not fail");
-        publish(&self.graph, self.epoch, &contribution).expect("a sink in memory does not fail");
-        recover_sinks(&self.graph, self.epoch).expect("a sink in memory does not fail");
-        self.flow =
-            open(&self.graph, &self.backend, self.epoch, Limits::tiny()).expect("the chain opens again");
+        let epoch = self.kept.epoch.next();
+        self.kept.epoch = epoch;
+        let ended = end_epoch_at(self.clock, &mut self.flow, epoch, false);
+        let mut contribution = ended.expect("the epoch ends");
+        self.kept.catalog.take_changes(&mut contribution.delta);
+        self.kept.backend.commit(&contribution.delta).expect("a backend in memory does not fail");
+        publish(&self.graph, epoch, &contribution).expect("a sink in memory does not fail");
+        recover_sinks(&self.graph, epoch).expect("a sink in memory does not fail");
+        self.flow = self.kept.open(&self.graph).expect("the chain opens again");
     }
 }
 

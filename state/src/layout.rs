@@ -3,6 +3,7 @@
 //! | family | key |
 //! | --- | --- |
 //! | values | store (2) · key group (2) · key |
+//! | values of a journal | store (2) · key group (2) of the key · key · number (8) |
 //! | windows, timers | store (2) · key group (2) · time (8) · key |
 //! | meta | a text: `format`, `epoch`, `identity`, `used`, `begun`, or `catalog/`, `migrating/`, `position/`, … |
 //! | redo | a text: `head`, `piece/…` |

@@ -8,6 +8,7 @@
 //!
 //! - [`table::Table`] is what an operator works on: decoded values under `&mut`, written back once per epoch;
 //! - [`panes::Panes`] is a table ordered by time: windows by their end, timers by their time;
+//! - [`journal::Journal`] is what is only added to: rows of a key in the order of a number;
 //! - [`delta::Delta`] is what one epoch changed, as bytes;
 //! - [`backend::Backend`] keeps decided epochs: in memory for tests, in RocksDB for jobs;
 //! - [`savepoint::Savepoint`] is a copy of them under a name, and [`reader::StateReader`] reads either without
@@ -24,6 +25,7 @@ pub mod delta;
 pub mod error;
 pub mod hash;
 pub mod id;
+pub mod journal;
 pub mod layout;
 pub mod migration;
 pub mod panes;
@@ -44,4 +46,4 @@ pub use persist::{Key, Persist};
 pub use reader::StateReader;
 pub use savepoint::Savepoint;
 pub use time::{TimeRange, Timestamp};
-pub use view::StateView;
+pub use view::{Committed, StateView};

@@ -25,10 +25,12 @@ mod entered;
 mod parse;
 mod probe;
 mod values;
+mod variants;
 
 pub(crate) use self::entered::unhex;
 pub use self::parse::RowShape;
 pub use self::values::hex;
+pub use self::variants::{Variant, Variants, payload_shape};
 
 /// How deep a type may be nested; deeper ones are opaque.
 const DEPTH_MAX: usize = 96;
@@ -131,13 +133,13 @@ enum Kind {
 struct Node {
     kind: Kind,
     name: &'static str,
-    variants: Vec<Variant>,
+    variants: Vec<Way>,
     /// How often the run is inside of it now.
     open: usize,
 }
 
 #[derive(Debug)]
-struct Variant {
+struct Way {
     name: &'static str,
     shape: Option<Shape>,
     /// How often the run is inside of it now.
@@ -237,7 +239,7 @@ impl Tracer {
                 && node.variants.iter().map(|variant| variant.name).eq(variants.iter().copied());
             return if is_same { Ok(number) } else { self.give_up() };
         }
-        let variants = variants.iter().map(|&name| Variant { name, shape: None, open: 0 }).collect();
+        let variants = variants.iter().map(|&name| Way { name, shape: None, open: 0 }).collect();
         self.nodes.push(Node { kind: key.0, name, variants, open: 0 });
         let number = self.nodes.len() - 1;
         self.index.insert(key, number);
@@ -247,7 +249,7 @@ impl Tracer {
     /// The variant to take: one not seen yet, else one that leads to such, else the way that ends soonest.
     fn choose(&mut self, number: usize) -> Result<Option<usize>, Refused> {
         let node = &self.nodes[number];
-        let unseen = |variant: &Variant| variant.shape.is_none() && variant.open == 0;
+        let unseen = |variant: &Way| variant.shape.is_none() && variant.open == 0;
         if let Some(variant) = node.variants.iter().position(unseen) {
             return Ok(Some(variant));
         }
@@ -260,10 +262,10 @@ impl Tracer {
             return Ok(None);
         }
         let heights = self.fixpoint(|node, of| {
-            let height = |variant: &Variant| Some(1 + variant.shape.as_ref()?.largest(of)?);
+            let height = |variant: &Way| Some(1 + variant.shape.as_ref()?.largest(of)?);
             if node.kind == Kind::Enum { node.variants.iter().filter_map(height).min() } else { Some(0) }
         });
-        let height = |variant: &Variant| variant.shape.as_ref()?.largest(&|other| heights[other]);
+        let height = |variant: &Way| variant.shape.as_ref()?.largest(&|other| heights[other]);
         let ends =
             node.variants.iter().enumerate().filter_map(|(at, variant)| Some((height(variant)?, at))).min();
         match ends {
@@ -275,7 +277,7 @@ impl Tracer {
     fn towards_unseen(&self, number: usize) -> Option<usize> {
         let known = |node: usize| self.distances.get(node).copied().flatten();
         let here = known(number)?;
-        let distance = |variant: &Variant| variant.shape.as_ref()?.smallest(&known);
+        let distance = |variant: &Way| variant.shape.as_ref()?.smallest(&known);
         let variants = self.nodes[number].variants.iter().enumerate();
         let nearest = variants.filter_map(|(at, variant)| Some((distance(variant)?, at))).min()?;
         (nearest.0 < here).then_some(nearest.1)

@@ -5,6 +5,7 @@
 //! that it was not kept as. It reads rows in chunks, however many there are. It does not know operators: a state is
 //! named as the operator is, or like it with a part of its own behind a slash.
 
+mod committed;
 mod page;
 mod sorted;
 mod timed;
@@ -28,6 +29,7 @@ use crate::savepoint::Savepoint;
 use crate::shape::{RowShape, hex, shape_of};
 use crate::time::Timestamp;
 
+pub use committed::Committed;
 pub use page::{Cursor, PAGE_BYTES_MAX, PAGE_ROWS_MAX, Page, Part};
 
 /// How many rows are read at once.

@@ -370,6 +370,8 @@ fn apply_kept(stream: Grouped, keyed: Keyed, name: &str) -> Stream<Rec> {
             latest.to_stream().map(|(key, value)| rec(key, 3, value))
         }
         Keyed::Upsert(divisor) => kept::upsert(stream, divisor, name),
+        Keyed::Sourced => kept::sourced(stream, name),
+        Keyed::Sagas => kept::sagas(stream, name),
         other => unreachable!("{other:?} is dealt with before"),
     }
 }

@@ -95,6 +95,10 @@ pub enum Keyed {
     Latest,
     /// The changes of a table from which rows are deleted.
     Upsert(i64),
+    /// The events and replies of aggregates.
+    Sourced,
+    /// What sagas ask for and how they end.
+    Sagas,
     /// The matches of a pattern.
     Search(Search),
     /// Those of a pattern by types.
@@ -249,6 +253,8 @@ fn keyed() -> impl Strategy<Value = Keyed> {
         1 => (0u16..60).prop_map(|ttl| Keyed::Ttl { ttl }),
         1 => Just(Keyed::Latest),
         1 => (2i64..5).prop_map(Keyed::Upsert),
+        1 => Just(Keyed::Sourced),
+        1 => Just(Keyed::Sagas),
         5 => patterns::search().prop_map(Keyed::Search),
         1 => (1u16..200).prop_map(|within| Keyed::Typed { within }),
         3 => whole.prop_map(Keyed::Whole),
@@ -415,13 +421,15 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
         Keyed::Sorted { .. } | Keyed::Records(_) | Keyed::Dedup { .. } | Keyed::Ttl { .. } if !in_order => {
             return None;
         }
-        Keyed::Latest | Keyed::Upsert(_) if !in_order => return None,
+        Keyed::Latest | Keyed::Upsert(_) | Keyed::Sourced if !in_order => return None,
+        // Whether a late reply comes before a timeout depends on how far the watermark has come.
+        Keyed::Sagas if !in_order || known.late => return None,
         Keyed::Search(search) if !in_order => Keyed::Search(search.in_any_order()),
         other => other,
     };
     match keyed {
         Keyed::Count | Keyed::Aggregate | Keyed::Fold | Keyed::Reduce => known.times_fixed &= in_order,
-        Keyed::Latest | Keyed::Upsert(_) => {}
+        Keyed::Latest | Keyed::Upsert(_) | Keyed::Sourced => {}
         // One record a key, at the end of time.
         Keyed::Whole(_) => (known.late, known.times_fixed) = (false, true),
         _ if !by_time => return None,
@@ -435,6 +443,7 @@ fn legal_keyed(keys: Keys, keyed: Keyed, known: &mut Known) -> Option<Stage> {
         Keyed::Apply { .. } | Keyed::Custom { .. } => known.late = false,
         Keyed::Search(_) | Keyed::Typed { .. } => known.late = false,
         Keyed::Process { .. } | Keyed::Records(_) | Keyed::Dedup { .. } | Keyed::Ttl { .. } => {}
+        Keyed::Sagas => {}
     }
     known.ordered = false;
     known.fresh = false;

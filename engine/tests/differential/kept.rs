@@ -1,7 +1,9 @@
 //! Operators that keep more than a sum: all records of a window, windows of one's own, values that die, tables with
-//! deletions.
+//! deletions, aggregates that are made of events, sagas.
 
+use highwater::operators::saga::Direction;
 use highwater::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::build::{Group, Grouped, rec};
 use super::case::Rec;
@@ -56,4 +58,112 @@ pub fn upsert(stream: Grouped, divisor: i64, name: &str) -> Stream<Rec> {
         let number = |value: Option<i64>| value.unwrap_or(-1);
         rec(change.key, 8, number(change.old) * 17 + number(change.new))
     })
+}
+
+/// A number that events make.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Tally(i64);
+
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Tallied {
+    Added(i64),
+    Doubled { from: i64 },
+}
+
+impl EventSourced for Tally {
+    type Command = i64;
+    type Event = Tallied;
+    type Rejection = i64;
+
+    fn decide(&self, number: i64) -> Result<Vec<Tallied>, i64> {
+        match number.rem_euclid(5) {
+            0 => Err(self.0),
+            1 => Ok(vec![Tallied::Doubled { from: self.0 }, Tallied::Added(number)]),
+            2 => Ok(Vec::new()),
+            _ => Ok(vec![Tallied::Added(number)]),
+        }
+    }
+
+    fn evolve(&mut self, event: &Tallied) {
+        let sum = match event {
+            Tallied::Added(number) => self.0 * 31 + number,
+            Tallied::Doubled { from } => self.0 + from,
+        };
+        self.0 = sum.rem_euclid(1_000_003);
+    }
+}
+
+/// The events and replies of an aggregate, of which some commands expect a version.
+pub fn sourced(stream: Grouped, name: &str) -> Stream<Rec> {
+    let commands = stream.map_values(|rec: Rec| {
+        let command = Command::new(rec.value.to_string(), rec.value);
+        if rec.value % 7 == 0 { command.expecting(rec.at.unsigned_abs() % 4) } else { command }
+    });
+    let (events, replies) = commands.event_sourced(name, Sourcing::<Tally>::new().snapshot_every(3));
+    let events = events.values().map(|event: Envelope<Group, Tallied>| {
+        let number = match event.event {
+            Tallied::Added(number) => number,
+            Tallied::Doubled { from } => -from,
+        };
+        rec(event.aggregate, event.version as i64, number)
+    });
+    let replies = replies.values().map(|reply| {
+        let said = match reply.outcome {
+            Ok(accepted) => accepted.version as i64 * 10,
+            Err(Denial::Rejected(sum)) => sum * 10 + 1,
+            Err(Denial::Conflict(conflict)) => conflict.found as i64 * 10 + 2,
+            Err(Denial::TooMany { .. }) => 3,
+        };
+        rec(reply.aggregate, -1, said)
+    });
+    events.merge(replies)
+}
+
+/// What sagas ask for, how they end, and what they ignore; the records are starts and replies, most of which nobody
+/// waits for.
+pub fn sagas(stream: Grouped, name: &str) -> Stream<Rec> {
+    let saga = Saga::new(name)
+        .step("one", |sum: &i64| *sum)
+        .compensate(|sum| -sum)
+        .learn(|sum, more: i64| *sum = (*sum * 31 + more).rem_euclid(10_007))
+        .timeout(Duration::from_millis(7))
+        .retries(1, Duration::from_millis(3))
+        .compensation_retries(1, Duration::ZERO)
+        .step("two", |sum| sum * 2)
+        .timeout(Duration::from_millis(11))
+        .retries(0, Duration::ZERO)
+        .remember(Duration::from_millis(40));
+    let inputs = stream.map_values(|Rec { split, key, value, .. }| {
+        let number = value.rem_euclid(36);
+        if number % 3 == 0 {
+            return SagaInput::Start(value);
+        }
+        let answer = match number % 5 {
+            0 => SagaAnswer::Refused(String::new()),
+            1 => SagaAnswer::Failed(String::new()),
+            _ => SagaAnswer::Done(value),
+        };
+        let (step, direction) = match number % 4 {
+            0 => ("one", Direction::Undo),
+            1 => ("two", Direction::Do),
+            _ => ("one", Direction::Do),
+        };
+        let attempt = 1 + (number % 7 == 0) as u32;
+        SagaInput::Reply(SagaReply { saga: (split, key), step: step.to_owned(), direction, attempt, answer })
+    });
+    let SagaStreams { requests, ends, ignored } = inputs.saga(saga);
+    let requests = requests.values().map(|asked| rec(asked.saga, i64::from(asked.attempt), asked.body));
+    let ends = ends.values().map(|end| {
+        let how = match end.outcome {
+            SagaOutcome::Completed => 5,
+            SagaOutcome::Compensated { .. } => 6,
+            SagaOutcome::NeedsHelp { .. } => 7,
+        };
+        rec(end.saga, how, end.data)
+    });
+    let ignored = ignored.entries().map(|(saga, input)| match input {
+        SagaInput::Start(number) => rec(saga, 8, number),
+        SagaInput::Reply(reply) => rec(saga, 9, i64::from(reply.attempt)),
+    });
+    requests.merge(ends).merge(ignored)
 }

@@ -13,6 +13,7 @@ use highwater::operators::flow::Flow;
 use highwater::operators::graph::Graph;
 use highwater::operators::limits::Limits;
 use highwater::operators::opening::WorkerOpening;
+use highwater::operators::saga::Direction;
 use highwater::operators::task::FullSpeed;
 use highwater::prelude::*;
 use highwater::state::backend::memory::MemoryBackend;
@@ -20,6 +21,7 @@ use highwater::state::budget::TableBudget;
 use highwater::state::catalog::Catalog;
 use highwater::state::delta::Family;
 use highwater::state::{Backend, Delta, Epoch};
+use serde::{Deserialize, Serialize};
 
 /// Time in milliseconds, key, number.
 type Record = (i64, u8, i64);
@@ -159,7 +161,66 @@ fn patterns(records: Stream<Record>) {
     told(matches.select("patterns", select).entries());
 }
 
-const TOPOLOGIES: [fn(Stream<Record>); 12] = [
+#[derive(Default, Serialize, Deserialize)]
+struct Tally(i64);
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Tallied {
+    More { number: i64 },
+    Round(String),
+}
+
+impl EventSourced for Tally {
+    type Command = i64;
+    type Event = Tallied;
+    type Rejection = i64;
+
+    fn decide(&self, number: i64) -> Result<Vec<Tallied>, i64> {
+        match number {
+            7 => Err(self.0),
+            5 => Ok(vec![Tallied::Round(number.to_string()), Tallied::More { number }]),
+            _ => Ok(vec![Tallied::More { number }]),
+        }
+    }
+
+    fn evolve(&mut self, event: &Tallied) {
+        match event {
+            Tallied::More { number } => self.0 = self.0.wrapping_add(*number),
+            Tallied::Round(text) => self.0 ^= text.len() as i64,
+        }
+    }
+}
+
+fn aggregates(records: Stream<Record>) {
+    let commands = keyed(records).map_values(|record| Command::new("command", record.2));
+    let (events, replies) = commands.event_sourced("aggregates", Sourcing::<Tally>::new().snapshot_every(2));
+    events.values().sink("events", Blackhole::new());
+    told(replies.values());
+}
+
+fn sagas(records: Stream<Record>) {
+    let saga = Saga::new("sagas")
+        .step("one", |number: &i64| *number)
+        .compensate(|number| -number)
+        .timeout(millis(5))
+        .step("other", |number| *number)
+        .timeout(millis(9));
+    let inputs = keyed(records).map_values(|(_, key, number)| match number {
+        1 | 5 => SagaInput::Start(number),
+        _ => SagaInput::Reply(SagaReply {
+            saga: key,
+            step: "one".to_owned(),
+            direction: Direction::Do,
+            attempt: 1,
+            answer: if number == 7 { SagaAnswer::Refused("no".to_owned()) } else { SagaAnswer::Done(number) },
+        }),
+    });
+    let streams = inputs.saga(saga);
+    streams.requests.values().sink("requests", Blackhole::new());
+    told(streams.ends.values());
+}
+
+const TOPOLOGIES: [fn(Stream<Record>); 14] = [
     windows,
     sliding_windows,
     sessions,
@@ -172,6 +233,8 @@ const TOPOLOGIES: [fn(Stream<Record>); 12] = [
     own,
     |records| told(keyed(records).two_stage().window(tumbling(millis(10))).count("two")),
     patterns,
+    aggregates,
+    sagas,
 ];
 
 /// Only a worker that has others asks for channels.
