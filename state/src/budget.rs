@@ -7,7 +7,7 @@
 //!
 //! | part | share | what lies in it |
 //! | --- | --- | --- |
-//! | process | 1/4, at most 24 MiB | code, stacks, what RocksDB has beside its cache |
+//! | process | 1/3, at most 24 MiB | code, stacks, what RocksDB has beside its cache |
 //! | queues | 1/16 | records between operators, by the bytes that they were read from |
 //! | block cache | 1/4 | blocks, indexes and filters read from disk, and the write buffers |
 //! | write buffers | 1/8, inside the block cache | committed rows that are not in files yet |
@@ -73,7 +73,7 @@ impl MemoryBudget {
 
     /// The part of what the process has whatever its state is, in bytes.
     pub fn process_bytes(&self) -> usize {
-        (self.total / 4).min(PROCESS_BYTES_MAX)
+        (self.total / 3).min(PROCESS_BYTES_MAX)
     }
 
     /// RocksDB's part, in bytes: blocks, indexes, filters and the write buffers.
