@@ -40,6 +40,7 @@ mod tests {
         let with = Resident::read();
         drop(touched);
         assert!(with.now >= before.now + (48 << 20), "{before:?} {with:?}");
-        assert!(Resident::read().peak >= with.now);
+        // Linux counts what is resident for each thread by itself, and adds up a little later.
+        assert!(Resident::read().peak >= before.now + (48 << 20));
     }
 }

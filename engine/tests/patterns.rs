@@ -225,7 +225,7 @@ fn a_job_that_dies_amid_runs_goes_on_with_any_number_of_workers() {
 fn a_savepoint_amid_runs_goes_on_with_any_number_of_workers() {
     let (expected, ledger) = (meaning(), Ledger::default());
     let state = tempfile::tempdir().expect("a directory");
-    let running = job(&ledger, &never(), 2, state.path()).rate(40_000).start().expect("starts");
+    let running = job(&ledger, &never(), 2, state.path()).rate(20_000).start().expect("starts");
     wait_until("nothing is published", || ledger.all().len() > expected.len() / 3);
     let savepoint = running.savepoint("amid-runs").expect("is made");
     assert!(!running.is_finished());
