@@ -73,6 +73,11 @@ fn aggregates_take_any_bytes() {
 }
 
 #[test]
+fn what_is_asked_over_http_takes_any_bytes() {
+    hold("asked");
+}
+
+#[test]
 fn csv_takes_any_bytes() {
     hold("csv");
 }

@@ -1,6 +1,6 @@
 //! `try_map` without saying what becomes of bad records.
 //~ E0599
-//~ Tried<i32, Refused<String>, Untimed>
+//~ Tried<i32, highwater::prelude::Refused<String>, Untimed>
 use highwater::prelude::*;
 
 fn main() {
