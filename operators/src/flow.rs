@@ -229,7 +229,7 @@ mod tests {
         Stream::<u64, Untimed>::at(wire).sink("out", Memory::sink());
         let graph = topology.finish().expect("a topology");
         let mut flow = open(&graph, &backend, Epoch(0), Limits::default()).expect("opens");
-        let _ = end_epoch(&mut flow, Epoch(1), true);
         while flow.step(START, &FullSpeed).expect("runs") {}
+        let _ = end_epoch(&mut flow, Epoch(1), true);
     }
 }
