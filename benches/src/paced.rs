@@ -45,7 +45,7 @@ pub struct Course {
     pub warm_up: Duration,
     /// Records a second; `None`: as fast as they are taken.
     pub rate: Option<f64>,
-    /// How many keys, all of them used before one is used again; no multiple of [`STRIDE`].
+    /// How many keys, all of them used before one is used again; no multiple of the distance from one key to the next.
     pub keys: u64,
     /// Splits of the source; a key is always in the same one.
     pub splits: u64,
