@@ -87,7 +87,7 @@ impl<R: Needed> Needs<R> {
         let events = self.share.take(BATCH_RECORDS);
         match self.way {
             Way::Lent => into.extend(events.iter().filter_map(R::lent)),
-            Way::Owned => into.extend(events.to_vec().into_iter().filter_map(R::owned)),
+            Way::Owned => into.extend(events.iter().cloned().filter_map(R::owned)),
         }
         !events.is_empty()
     }
@@ -98,7 +98,7 @@ impl<R: Needed> Needs<R> {
         let events = self.share.take(BATCH_RECORDS);
         match self.way {
             Way::Lent => self.lent = events.iter(),
-            Way::Owned => self.owned = events.to_vec().into_iter(),
+            Way::Owned => self.owned = Vec::from(events).into_iter(),
         }
         !events.is_empty()
     }

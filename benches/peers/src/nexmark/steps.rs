@@ -98,7 +98,7 @@ impl Step for Q2 {
 
     #[inline]
     fn step(bid: Price) -> Option<Row<Price>> {
-        (bid.auction % ONE_IN == 0).then_some(Row(bid))
+        bid.auction.is_multiple_of(ONE_IN).then_some(Row(bid))
     }
 }
 
