@@ -19,7 +19,7 @@ use highwater_state::backend::volatile::VolatileBackend;
 use highwater_state::budget::{MemoryBudget, TableBudget};
 
 use self::change::Change;
-use crate::allocator::give_back;
+use crate::allocator::Giving;
 use crate::attempt::{self, Begun, PATIENCE};
 use crate::boundary::Boundary;
 use crate::config::Config;
@@ -319,9 +319,10 @@ fn open_state(
     config: &Config,
     memory: &MemoryBudget,
 ) -> Result<(Arc<dyn Backend>, Arc<TableBudget>), JobError> {
+    let giving = if config.state.is_some() { Giving::at_once(config.workers) } else { Giving::late() };
+    giving.set();
     Ok(match &config.state {
         Some(directory) => {
-            give_back(config.workers);
             let backend = RocksDbBackend::open(directory, memory)?;
             warn_of_others(directory);
             (Arc::new(backend), memory.tables())
