@@ -121,7 +121,7 @@ impl Scene {
         let directory = tempfile::tempdir().expect("a directory");
         let ledger = Ledger::default();
         let first =
-            job(topology(&ledger)).workers(workers).state(directory.path().join("state")).rate(60_000);
+            job(topology(&ledger)).workers(workers).state(directory.path().join("state")).rate(20_000);
         let running = first.start().expect("starts");
         wait_until("nothing is published", || ledger.all().len() > expected.len() / 8);
         let savepoint = running.savepoint("middle").expect("it is made");
@@ -159,7 +159,7 @@ fn a_savepoint_of_a_running_job_goes_on_with_any_number_of_workers_as_if_nothing
 fn a_job_that_begins_with_a_savepoint_can_be_stopped_and_started_again_and_make_savepoints_of_its_own() {
     let scene = Scene::of(1);
     let (state, ledger) = (tempfile::tempdir().expect("a directory"), Ledger::default());
-    let start = || job(topology(&ledger)).workers(2).state(state.path()).rate(60_000);
+    let start = || job(topology(&ledger)).workers(2).state(state.path()).rate(20_000);
     let running = start().from_savepoint(scene.savepoint.path()).start().expect("starts");
     wait_until("nothing is published", || !ledger.all().is_empty());
     let second = running.savepoint("again").expect("it is made");

@@ -348,7 +348,7 @@ fn a_job_on_a_damaged_directory_is_refused_or_right() {
     let directory = directory();
     let made = directory.path().join("made");
     for _ in 0..3 {
-        let running = job(&made.join("state"), &made.join("out")).rate(3_000).start().expect("it starts");
+        let running = job(&made.join("state"), &made.join("out")).rate(1_000).start().expect("it starts");
         std::thread::sleep(Duration::from_millis(200));
         running.stop();
         assert!(!running.wait().expect("it runs").finished);
