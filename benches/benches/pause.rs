@@ -26,10 +26,12 @@ struct Options {
     seconds: f64,
     rounds: usize,
     keys: Vec<u64>,
+    /// Records a second, in place of half of the greatest rate.
+    rate: Option<f64>,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: 20.0, rounds: 5, keys: vec![1_000, 100_000, 1_000_000] };
+    let mut options = Options { seconds: 20.0, rounds: 5, keys: vec![1_000, 100_000, 1_000_000], rate: None };
     let mut measures = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -40,11 +42,14 @@ fn options() -> Result<Options, String> {
             "--seconds" => options.seconds = value()?.parse().map_err(|error| format!("{arg}: {error}"))?,
             "--rounds" => options.rounds = value()?.parse().map_err(|error| format!("{arg}: {error}"))?,
             "--keys" => options.keys = vec![value()?.parse().map_err(|error| format!("{arg}: {error}"))?],
-            _ => return Err(format!("{arg} is none of --seconds --rounds --keys")),
+            "--rate" => {
+                options.rate = Some(value()?.parse().map_err(|error| format!("{arg}: {error}"))?);
+            }
+            _ => return Err(format!("{arg} is none of --seconds --rounds --keys --rate")),
         }
     }
     if !measures {
-        options = Options { seconds: 0.6, rounds: 1, keys: vec![1_000] };
+        options = Options { seconds: 0.6, rounds: 1, keys: vec![1_000], rate: None };
     }
     Ok(options)
 }
@@ -98,13 +103,15 @@ fn main() -> Result<(), String> {
         rates.push(with.median * 1e6);
         println!("{keys:>9} {:>30} {:>30} {:>22}", without.to_string(), with.to_string(), ratio.to_string());
     }
-    println!("\ndelay of records at half of that rate, in ms\n");
+    let told = options.rate.map_or("half of that rate".to_owned(), |rate| format!("{rate} records a second"));
+    println!("\ndelay of records at {told}, in ms\n");
     println!(
         "{:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9} {:>20} {:>18}",
         "keys", "M/s", "50 %", "99 %", "99.9 %", "most", "epochs", "an epoch's worst", "pause in CPU time"
     );
     for (&keys, rate) in options.keys.iter().zip(rates) {
-        let (rate, Found { records, epochs, pauses }) = run(keys, options.seconds, Some(rate / 2.0), second);
+        let (rate, Found { records, epochs, pauses }) =
+            run(keys, options.seconds, Some(options.rate.unwrap_or(rate / 2.0)), second);
         let quantiles = [0.5, 0.99, 0.999].map(|part| millis(records.quantile(part)));
         let [half, most_of, nearly_all] = quantiles;
         println!(

@@ -13,6 +13,12 @@ pub fn process_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// The user and system time of the calling thread so far.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// The user and system time of all processes that this one has started and waited for, and of theirs; to 10 ms.
 pub fn children_time() -> Duration {
     /// A tick of `/proc/self/stat`; 100 a second on every Linux that this is likely to meet.

@@ -13,6 +13,7 @@ use highwater::operators::sink::{Publish, Sink, Writer};
 use highwater::operators::source::{Poll, Polled, Reader, Source};
 use highwater::state::Epoch;
 
+use crate::cpu::thread_time;
 use crate::delays::Delays;
 use crate::feed::BATCH_RECORDS;
 
@@ -199,14 +200,8 @@ struct DelayWriter {
     pause: u64,
 }
 
-/// Reading the CPU time takes some microseconds, so it is not done again for so long, in ns.
+/// The CPU time of this thread is a call of the kernel, so it is not asked for again for so long, in ns.
 const LOOK_AGAIN: u64 = 200_000;
-
-/// The CPU time of this thread in ns; 0 where there is no `/proc`.
-fn thread_time() -> u64 {
-    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    spent.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
-}
 
 impl<K> Writer<(K, (u64, u64))> for DelayWriter {
     fn write(&mut self, batch: &mut Batch<(K, (u64, u64))>) -> Result<(), Cause> {
@@ -215,7 +210,7 @@ impl<K> Writer<(K, (u64, u64))> for DelayWriter {
             self.delays.add(now.saturating_sub(due));
         }
         if now - self.looked >= LOOK_AGAIN {
-            let cpu = thread_time();
+            let cpu = thread_time().as_nanos() as u64;
             if self.looked >= self.sink.warm_up {
                 self.pause = self.pause.max(cpu - self.cpu);
             }

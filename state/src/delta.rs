@@ -67,13 +67,14 @@ enum Kind {
     DeleteRange,
 }
 
+/// A change begins where the one before it ends: sixteen bytes are kept of it, as rows are often no larger themselves.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    end: usize,
+    /// The length of a key; RocksDB takes no longer ones.
+    key_bytes: u32,
     family: Family,
     kind: Kind,
-    start: usize,
-    middle: usize,
-    end: usize,
 }
 
 /// A list of changes; a later one wins over an earlier one of the same row.
@@ -151,12 +152,9 @@ impl Delta {
         let mut rows: Vec<_> = Vec::with_capacity(self.parts.iter().map(|part| part.entries.len()).sum());
         for (number, part) in self.parts.iter().enumerate() {
             let of_part = part.entries.iter().enumerate();
-            rows.extend(of_part.map(|(at, entry)| (leading(part.key(entry)), number as u32, at as u32)));
+            rows.extend(of_part.map(|(at, _)| (leading(part.key(at)), number as u32, at as u32)));
         }
-        let key = |part: u32, at: u32| {
-            let part = &self.parts[part as usize];
-            part.key(&part.entries[at as usize])
-        };
+        let key = |part: u32, at: u32| self.parts[part as usize].key(at as usize);
         rows.sort_unstable_by(|one, other| {
             one.0.cmp(&other.0).then_with(|| key(one.1, one.2).cmp(key(other.1, other.2)))
         });
@@ -167,7 +165,7 @@ impl Delta {
     fn touch(&self, some: &[(u32, u32)]) {
         let first_byte = |&(part, number): &(u32, u32)| {
             let part = &self.parts[part as usize];
-            part.bytes.get(part.entries[number as usize].start)
+            part.bytes.get(part.start(number as usize))
         };
         std::hint::black_box(some.iter().filter_map(first_byte).fold(0, |all, byte| all ^ byte));
     }
@@ -226,9 +224,17 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A part with room for so many bytes.
-    pub(crate) fn with_room(bytes: usize) -> Part {
-        Part { bytes: Vec::with_capacity(bytes), entries: Vec::new() }
+    /// A part with room for so many bytes and changes, and some more.
+    pub(crate) fn with_room(bytes: usize, changes: usize) -> Part {
+        Part {
+            bytes: Vec::with_capacity(bytes + bytes / 8),
+            entries: Vec::with_capacity(changes + changes / 8),
+        }
+    }
+
+    /// How many changes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Appends a row whose key and value are written by closures straight into the buffer.
@@ -268,43 +274,43 @@ impl Part {
             value(&mut self.bytes).map(|()| middle)
         });
         match written {
-            Ok(middle) => {
-                self.entries.push(Entry { family, kind, start, middle, end: self.bytes.len() });
-                Ok(())
-            }
-            Err(error) => {
-                self.bytes.truncate(start);
-                Err(error)
-            }
+            Ok(middle) => self.end(family, kind, middle - start),
+            Err(_) => self.bytes.truncate(start),
         }
+        written.map(|_| ())
     }
 
     fn push(&mut self, family: Family, kind: Kind, first: &[u8], second: &[u8]) {
-        let start = self.bytes.len();
         self.bytes.extend_from_slice(first);
-        let middle = self.bytes.len();
         self.bytes.extend_from_slice(second);
-        self.entries.push(Entry { family, kind, start, middle, end: self.bytes.len() });
+        self.end(family, kind, first.len());
+    }
+
+    /// The bytes of a change, which are written, end here.
+    fn end(&mut self, family: Family, kind: Kind, key_bytes: usize) {
+        let key_bytes = u32::try_from(key_bytes).expect("a key has less than 4 GiB");
+        self.entries.push(Entry { end: self.bytes.len(), key_bytes, family, kind });
     }
 
     fn append(&mut self, other: &Part) {
         let base = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
-        self.entries.extend(other.entries.iter().map(|entry| Entry {
-            start: entry.start + base,
-            middle: entry.middle + base,
-            end: entry.end + base,
-            ..*entry
-        }));
+        self.entries.extend(other.entries.iter().map(|entry| Entry { end: entry.end + base, ..*entry }));
     }
 
-    fn key(&self, entry: &Entry) -> &[u8] {
-        &self.bytes[entry.start..entry.middle]
+    fn start(&self, number: usize) -> usize {
+        number.checked_sub(1).map_or(0, |before| self.entries[before].end)
+    }
+
+    fn key(&self, number: usize) -> &[u8] {
+        let start = self.start(number);
+        &self.bytes[start..start + self.entries[number].key_bytes as usize]
     }
 
     fn change(&self, number: usize) -> (Family, Change<'_>) {
         let entry = &self.entries[number];
-        let (first, second) = (self.key(entry), &self.bytes[entry.middle..entry.end]);
+        let first = self.key(number);
+        let second = &self.bytes[self.start(number) + first.len()..entry.end];
         let change = match entry.kind {
             Kind::Put => Change::Put { key: first, value: second },
             Kind::Delete => Change::Delete { key: first },

@@ -38,13 +38,30 @@ impl<T: Persist + Clone + Eq> Key for T {}
 
 /// Appends the encoded value.
 pub fn encode<T: Serialize>(what: &'static str, value: &T, into: &mut Vec<u8>) -> Result<()> {
-    let buffer = std::mem::take(into);
-    match postcard::to_extend(value, buffer) {
-        Ok(buffer) => {
-            *into = buffer;
-            Ok(())
-        }
-        Err(error) => Err(StateError::Encode { what, reason: error.to_string() }),
+    postcard::serialize_with_flavor(value, Appended(into))
+        .map_err(|error| StateError::Encode { what, reason: error.to_string() })
+}
+
+/// A buffer to which the encoded bytes of a number are appended together, not one by one.
+struct Appended<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appended<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

@@ -158,9 +158,10 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     {
         self.make_room();
         let mut guessed = [Slot::MAX; ROWS_AT_ONCE];
+        let first_changes = self.freezing.left() > 0;
         for from in (0..count).step_by(ROWS_AT_ONCE) {
             let some = (count - from).min(ROWS_AT_ONCE);
-            self.rows.guess_all(|at| row(from + at), &mut guessed[..some]);
+            self.rows.guess_all(first_changes, |at| row(from + at), &mut guessed[..some]);
             for (at, &slot) in guessed[..some].iter().enumerate() {
                 let (number, wanted) = (from + at, row(from + at));
                 let Table { rows, dirty, freezing, deleted, place, bytes, is_kept, .. } = self;

@@ -100,8 +100,8 @@ impl Freezing {
         }
         if self.parts.last().is_none_or(|part| part.bytes() >= PART_BYTES) {
             // The buffers of a few changes are not as large as those of many.
-            let room = if self.parts.is_empty() { 0 } else { PART_BYTES + PART_BYTES / 8 };
-            self.parts.push(Part::with_room(room));
+            let full = self.parts.last().map(Part::len);
+            self.parts.push(full.map_or_else(Part::default, |rows| Part::with_room(PART_BYTES, rows)));
         }
         let Some(part) = self.parts.last_mut() else { return Ok(Written::Kept) };
         let before = part.bytes();

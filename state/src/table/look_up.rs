@@ -53,8 +53,9 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     {
         slots.clear();
         slots.resize(count, Slot::MAX);
+        let first_changes = self.freezing.left() > 0;
         for (chunk, guessed) in slots.chunks_mut(ROWS_AT_ONCE).enumerate() {
-            self.rows.guess_all(|at| row(chunk * ROWS_AT_ONCE + at), guessed);
+            self.rows.guess_all(first_changes, |at| row(chunk * ROWS_AT_ONCE + at), guessed);
         }
         for (number, slot) in slots.iter_mut().enumerate() {
             let wanted = row(number);

@@ -87,10 +87,14 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
 
     /// Where each row probably is, from the index alone, and asks the memory for all of them: so the look-ups of a
     /// batch do not wait for each other. [`is`](Rows::is) says whether a guess was right; if it was not,
-    /// [`find`](Rows::find) knows.
+    /// [`find`](Rows::find) knows. `first_changes`: many of them will be changed for the first time since a barrier.
     #[inline]
-    pub(super) fn guess_all<'k>(&self, row: impl Fn(usize) -> RowRef<'k, K>, slots: &mut [Slot])
-    where
+    pub(super) fn guess_all<'k>(
+        &self,
+        first_changes: bool,
+        row: impl Fn(usize) -> RowRef<'k, K>,
+        slots: &mut [Slot],
+    ) where
         K: 'k,
     {
         let hash = |number| {
@@ -101,6 +105,9 @@ impl<K: Eq, V, At: RowTime> Rows<K, V, At> {
         for (number, slot) in slots.iter_mut().enumerate() {
             *slot = self.index.first(hash(number));
             ask_for(&self.hot, *slot as usize);
+            if first_changes {
+                ask_for(&self.cold, *slot as usize);
+            }
         }
     }
 
