@@ -6,13 +6,23 @@
 
 #![allow(unsafe_code, reason = "the instruction that asks for memory has no safe form")]
 
-/// Asks for an element; there need not be one at that place.
+/// What the memory gives at a time, in bytes.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
+
+/// Asks for an element, for its first and its last byte where they may lie in two lines; there need not be one at that
+/// place.
 #[inline]
 #[cfg(target_arch = "x86_64")]
 pub(super) fn ask_for<T>(array: &[T], at: usize) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    let first = array.as_ptr().wrapping_add(at).cast::<i8>();
     // SAFETY: a prefetch reads nothing that the program sees, and faults at no address; every x86-64 has it.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(array.as_ptr().wrapping_add(at).cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(first) }
+    if align_of::<T>() < LINE {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(size_of::<T>().saturating_sub(1))) }
+    }
 }
 
 /// Asks for an element; there need not be one at that place.
