@@ -245,6 +245,8 @@ impl Queries {
             lags: lags.collect(),
             workers: shared.workers,
             table_bytes: shared.budget.used() as u64,
+            rows_asked: shared.budget.rows_asked(),
+            rows_read: shared.budget.rows_read(),
             families: backend.map(|backend| backend.sizes()).unwrap_or_default(),
             queues: shared.progress.channels().map(|channels| channels.lengths()).unwrap_or_default(),
             watermarks: shared.graph.nodes().map(|(_, counters)| counters.watermarks.least()).collect(),

@@ -102,6 +102,10 @@ pub struct Gauges {
     pub workers: usize,
     /// Bytes of the rows that operators have in memory.
     pub table_bytes: u64,
+    /// How many rows of state operators have asked for since the start.
+    pub rows_asked: u64,
+    /// How many of them were not in memory, and were looked for on disk; the others are hits.
+    pub rows_read: u64,
     /// About how large the committed state is; empty when the job has ended.
     pub families: Vec<FamilySize>,
     /// The batches that wait between workers, by the number of the operator that takes them.

@@ -92,6 +92,10 @@ fn of_gauges(text: &mut Exposition, queries: &Queries, nodes: &[NodeReport]) {
     text.one("highwater_workers", "gauge", "Threads that run the topology.", gauges.workers);
     let help = "Bytes of the rows that operators have in memory.";
     text.one("highwater_table_bytes", "gauge", help, gauges.table_bytes);
+    let help = "Rows of state that operators asked for.";
+    text.one("highwater_rows_asked_total", "counter", help, gauges.rows_asked);
+    let help = "Rows of them that were not in memory and were looked for on disk; the others are hits.";
+    text.one("highwater_rows_read_total", "counter", help, gauges.rows_read);
     text.family("highwater_state_rows", "gauge", "About how many rows of state are committed.");
     for size in &gauges.families {
         text.sample("highwater_state_rows", &[("family", size.family.name())], size.rows);

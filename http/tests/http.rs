@@ -267,6 +267,8 @@ fn topology_and_metrics_tell_what_the_job_is_and_does() {
         "consumer_lag{",
         "latency_seconds_bucket{",
         "table_bytes ",
+        "rows_asked_total ",
+        "rows_read_total ",
     ] {
         let name = format!("highwater_{name}");
         assert!(metrics.body.lines().any(|line| line.starts_with(&name)), "{name}: {}", metrics.body);

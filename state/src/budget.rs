@@ -18,7 +18,7 @@
 //! and sources are not read while all of it is ([`TableBudget::is_exhausted`]).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::error::{Result, StateError};
 
@@ -125,12 +125,15 @@ pub struct TableBudget {
     used: AtomicUsize,
     changed: AtomicUsize,
     limit: usize,
+    rows_asked: AtomicU64,
+    rows_read: AtomicU64,
 }
 
 impl TableBudget {
     /// An empty account with a limit in bytes.
     pub fn new(limit: usize) -> Self {
-        TableBudget { used: AtomicUsize::new(0), changed: AtomicUsize::new(0), limit }
+        let (used, changed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        TableBudget { used, changed, limit, rows_asked: AtomicU64::new(0), rows_read: AtomicU64::new(0) }
     }
 
     /// Notes that a table holds `bytes` bytes more.
@@ -170,6 +173,23 @@ impl TableBudget {
     /// Whether no more may be changed before the next commit: sources wait.
     pub fn is_exhausted(&self) -> bool {
         self.over() > 0 || self.changed.load(Relaxed) > self.changed_limit()
+    }
+
+    /// Notes that `asked` rows were asked for, and that `read` of them were not in memory.
+    pub(crate) fn note_rows(&self, asked: u64, read: u64) {
+        self.rows_asked.fetch_add(asked, Relaxed);
+        self.rows_read.fetch_add(read, Relaxed);
+    }
+
+    /// How many rows operators have asked their tables for.
+    pub fn rows_asked(&self) -> u64 {
+        self.rows_asked.load(Relaxed)
+    }
+
+    /// How many of them were looked for in the backend, because they were not in memory and might be there. The others
+    /// are hits.
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read.load(Relaxed)
     }
 
     /// What is held now, in bytes.

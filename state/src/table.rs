@@ -180,11 +180,13 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
                     None => self.insert_unknown(&wanted),
                 };
                 if !self.missing.is_empty() {
+                    self.account.asked(number);
                     return self.change_read(slot, number, count, row, change);
                 }
                 change(number, self.value_mut(slot));
             }
         }
+        self.account.asked(count);
         Ok(())
     }
 
@@ -218,6 +220,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     /// As [`resolve`](Table::resolve), for one row.
     pub fn resolve_one(&mut self, wanted: &RowRef<'_, K>) -> Result<Slot> {
         if let Some(slot) = self.rows.find(wanted) {
+            self.account.asked(1);
             return Ok(slot);
         }
         let mut slots = Vec::with_capacity(1);

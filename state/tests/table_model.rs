@@ -416,6 +416,31 @@ fn eviction_brings_the_account_below_its_limit() {
 }
 
 #[test]
+fn a_row_that_was_let_go_is_a_miss_and_one_that_is_there_a_hit() {
+    let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+    let (mut table, budget) = one_table(Arc::clone(&backend), 0);
+    let asked_and_read = |table: &mut Table<_, _>| {
+        table.resolve(0, |_| unreachable!(), &mut Vec::new()).unwrap();
+        (budget.rows_asked(), budget.rows_read())
+    };
+    for key in 0..100 {
+        let slot = slot_of(&mut table, key).unwrap();
+        *table.value_mut(slot) = Some("changed".to_owned());
+        slot_of(&mut table, key).unwrap();
+    }
+    assert_eq!(asked_and_read(&mut table), (200, 0), "nothing is on disk yet");
+    let mut delta = Delta::default();
+    table.freeze(Epoch(1), &mut delta).unwrap();
+    backend.commit(&delta).unwrap();
+    table.applied(Epoch(1));
+    assert!(table.is_empty(), "there is no room for any");
+    for key in 0..100 {
+        assert!(slot_of(&mut table, key).is_ok());
+    }
+    assert_eq!(asked_and_read(&mut table), (300, 100));
+}
+
+#[test]
 fn rows_that_may_not_go_do_not_keep_those_that_may() {
     let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
     let (mut table, budget) = one_table(Arc::clone(&backend), 0);

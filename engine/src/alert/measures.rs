@@ -9,7 +9,7 @@ use highwater_state::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::query::{Health, Live, Queries};
-use crate::report::{Aside, NodeReport};
+use crate::report::{Aside, Gauges, NodeReport};
 
 /// Every measure there is.
 pub(super) const KNOWN: &[&str] = &[
@@ -17,6 +17,7 @@ pub(super) const KNOWN: &[&str] = &[
     "epoch_age",
     "epoch_seconds",
     "table_bytes",
+    "hit_rate",
     "consumer_lag",
     "records_in",
     "records_out",
@@ -32,6 +33,7 @@ pub(super) const KNOWN: &[&str] = &[
 /// | `up` | the job | 1 while it runs, 0 when it has ended or failed |
 /// | `epoch_age`, `epoch_seconds` | the job | seconds since the last epoch ended, and how long it took |
 /// | `table_bytes` | the job | bytes of the rows that operators have in memory |
+/// | `hit_rate` | the job | the part of the rows asked for that were in memory, since the last look; 1 without any |
 /// | `consumer_lag` | `source/split` | records that are still to be read, of sources that know it |
 /// | `records_in`, `records_out` | an operator | records a second, since the last look |
 /// | `error_rate` | an operator | the part of its records that was refused or skipped, since the last look |
@@ -79,7 +81,13 @@ impl Source for Measures {
         from: Option<u64>,
     ) -> Result<Box<dyn Reader<Item = Measure, Position = u64>>, Cause> {
         let measures = self.clone();
-        Ok(Box::new(Looking { measures, delivered: from.unwrap_or(0), last: None, waiting: VecDeque::new() }))
+        Ok(Box::new(Looking {
+            measures,
+            delivered: from.unwrap_or(0),
+            last: None,
+            rows: (0, 0),
+            waiting: VecDeque::new(),
+        }))
     }
 }
 
@@ -88,6 +96,8 @@ struct Looking {
     delivered: u64,
     /// When it looked last, and what had been counted then.
     last: Option<(Instant, Vec<NodeReport>)>,
+    /// The rows that had been asked for and read then.
+    rows: (u64, u64),
     waiting: VecDeque<Measure>,
 }
 
@@ -117,7 +127,10 @@ impl Looking {
         let (now, nodes) = (Instant::now(), queries.counters());
         let mut taken = Taken { at: time_of_day(), measures: VecDeque::new() };
         taken.of_job(&queries);
-        taken.of_gauges(&queries, &nodes);
+        let gauges = queries.gauges();
+        taken.of_gauges(&gauges, &nodes);
+        let before = std::mem::replace(&mut self.rows, (gauges.rows_asked, gauges.rows_read));
+        taken.of_rows(before, self.rows);
         // A switch to another job begins anew.
         let same = |before: &&(Instant, Vec<NodeReport>)| before.1.len() == nodes.len();
         if let Some((since, before)) = self.last.as_ref().filter(same) {
@@ -147,8 +160,12 @@ impl Taken {
         self.put("epoch_seconds", "", epochs.last_took.as_secs_f64());
     }
 
-    fn of_gauges(&mut self, queries: &Queries, nodes: &[NodeReport]) {
-        let gauges = queries.gauges();
+    fn of_rows(&mut self, before: (u64, u64), now: (u64, u64)) {
+        let (asked, read) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+        self.put("hit_rate", "", if asked > 0 { 1.0 - read as f64 / asked as f64 } else { 1.0 });
+    }
+
+    fn of_gauges(&mut self, gauges: &Gauges, nodes: &[NodeReport]) {
         self.put("table_bytes", "", gauges.table_bytes as f64);
         for (source, split, lag) in &gauges.lags {
             self.put("consumer_lag", format!("{source}/{split}"), *lag as f64);

@@ -22,11 +22,25 @@ pub(super) struct Account {
     frozen: Vec<(Epoch, usize)>,
     /// What a row of the last frozen epoch had, encoded.
     row_bytes: usize,
+    /// Rows that were asked for, and those of them that were not in memory, since the budget was told.
+    asked: u64,
+    read: u64,
 }
 
 impl Account {
     pub(super) fn new(budget: Arc<TableBudget>) -> Self {
-        Account { budget, held: 0, changed: 0, frozen: Vec::new(), row_bytes: UNKNOWN_ROW_BYTES }
+        let row_bytes = UNKNOWN_ROW_BYTES;
+        Account { budget, held: 0, changed: 0, frozen: Vec::new(), row_bytes, asked: 0, read: 0 }
+    }
+
+    /// So many rows are asked for.
+    pub(super) fn asked(&mut self, rows: usize) {
+        self.asked += rows as u64;
+    }
+
+    /// So many of them are looked for in the backend.
+    pub(super) fn read(&mut self, rows: usize) {
+        self.read += rows as u64;
     }
 
     /// The table holds `bytes` bytes and `dirty` rows that are changed and not encoded; `encoded` bytes are, of an
@@ -46,6 +60,9 @@ impl Account {
             self.budget.release_changed(self.changed - changed);
         }
         (self.held, self.changed) = (held, changed);
+        if self.asked > 0 {
+            self.budget.note_rows(std::mem::take(&mut self.asked), std::mem::take(&mut self.read));
+        }
     }
 
     /// The epoch changed `rows` rows of `bytes` bytes, encoded.

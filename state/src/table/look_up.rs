@@ -51,6 +51,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     where
         K: 'k,
     {
+        self.account.asked(count);
         slots.clear();
         slots.resize(count, Slot::MAX);
         let first_changes = self.freezing.left() > 0;
@@ -88,6 +89,7 @@ impl<K: Key, V: Persist, At: RowTime> Table<K, V, At> {
     #[cold]
     pub(super) fn fetch_missing(&mut self) -> Result<()> {
         let missing = std::mem::take(&mut self.missing);
+        self.account.read(missing.len());
         let fetched = self.fetch(&missing);
         if fetched.is_err() {
             // They are not known to be absent.
