@@ -392,7 +392,9 @@ impl Workers {
             let (news_sender, own_waker) = (news_sender.clone(), waker.clone());
             let executor = requesting.executor(waker.clone());
             orders.push((order_sender, waker));
+            let span = tracing::info_span!("worker", topology = shared.parts.graph.name(), number);
             threads.push(spawn(format!("worker-{number}"), move || {
+                let _entered = span.entered();
                 own_waker.is_me();
                 let transport = WorkerChannels { own: number, channels };
                 worker::run(

@@ -8,6 +8,7 @@ mod inspect;
 mod map;
 mod merge;
 mod sink;
+mod traced;
 pub mod tried;
 
 pub use fused::FusedRecords;
