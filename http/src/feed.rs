@@ -88,7 +88,8 @@ type Judge<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 /// What delivery means: only committed epochs are shown. A client that is connected and reads fast enough gets each of
 /// them once, in order. After a crash the last epoch may be pushed again, with the same `run` and number. Who is away gets
 /// the state when it comes back, and not what happened between. After a restart of the process the state is what was
-/// pushed since then, and the last epoch before it; a job without a state directory begins anew, as a new `run`.
+/// pushed since then, and the last epoch before it if that told anything. A job that begins anew, as every one without a
+/// state directory does, is a new `run`; a restart may be, too, when there is nothing that it could push again.
 ///
 /// A client that does not take a message for 10 seconds, or does not answer pings for 30, is let go. One that falls behind
 /// by more than 64 messages gets a snapshot instead. Browsers on other sites are refused: `Origin` must be the address
@@ -105,7 +106,7 @@ type Judge<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 /// let counts = Feed::upsert("counts", |(word, _): &(String, u64)| word.clone());
 /// let topology = Topology::new("words");
 /// let words = topology.source("words", Memory::source(["a", "b", "a"]).unending());
-/// words.key_by(|word| word.to_string()).count("count").untimed().sink("live", counts.clone());
+/// words.key_by(|word| word.to_string()).count("count").to_stream().sink("live", counts.clone());
 /// let running = Job::new(topology).start()?;
 /// let server = Server::new(running.queries()).routes(counts.routes("/live/counts")).start().expect("starts");
 /// # drop(server);
@@ -285,7 +286,8 @@ impl<T: 'static> Writer<T> for FeedWriter<T> {
         let Pending { told, omitted, .. } = std::mem::take(&mut self.pending);
         if omitted > 0 {
             let (feed, worker) = (&self.feed.hub.name, self.worker);
-            tracing::warn!(%feed, worker, %epoch, omitted, "records of the epoch are too large, or too many, to be pushed");
+            let why = "records of the epoch are too large, or too many, to be pushed";
+            tracing::warn!(%feed, worker, %epoch, omitted, "{why}");
         }
         let told: Vec<Told> = told.into_iter().flatten().collect();
         if told.is_empty() && omitted == 0 {
