@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use rumqttc::{
     Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Packet, Publish, QoS,
-    RecvTimeoutError, SubscribeFilter, SubscribeReasonCode,
+    RecvTimeoutError, StateError, SubscribeFilter, SubscribeReasonCode,
 };
 
 use crate::error::MqttError;
@@ -53,7 +53,8 @@ impl Connected {
             out,
             ending: Arc::clone(&ending),
             session: 0,
-            away_since: Instant::now(),
+            away_since: Some(Instant::now()),
+            subscribes: false,
             pause: PAUSE_FIRST,
         };
         let thread =
@@ -99,8 +100,10 @@ struct Keeping {
     out: Sender<News>,
     ending: Arc<AtomicBool>,
     session: u64,
-    /// Since when there is no connection.
-    away_since: Instant,
+    /// Since when there is no connection, if there is none.
+    away_since: Option<Instant>,
+    /// The filters are still to be said.
+    subscribes: bool,
     pause: Duration,
 }
 
@@ -113,6 +116,7 @@ enum Over {
 impl Keeping {
     fn keep(mut self, mut connection: Connection) {
         loop {
+            self.subscribe();
             let over = match connection.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => Err(Over::Asked),
@@ -159,10 +163,7 @@ impl Keeping {
                 }
                 tracing::info!(broker = self.mqtt.broker, kept = answer.session_present, "connected");
                 // Also where the session was kept: the filters may be others than before.
-                let filters =
-                    self.filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
-                // A connection that breaks at once subscribes when it is there again.
-                let _ = self.client.try_subscribe_many(filters);
+                (self.away_since, self.subscribes) = (None, true);
                 Ok(())
             }
             Event::Incoming(Packet::SubAck(answer)) => {
@@ -177,15 +178,19 @@ impl Keeping {
                 Ok(())
             }
             Event::Incoming(Packet::Publish(publish)) => {
-                self.away_since = Instant::now();
                 self.pass(News::Message { session: self.session, publish })
             }
-            Event::Incoming(_) => {
-                self.away_since = Instant::now();
-                Ok(())
-            }
             Event::Outgoing(rumqttc::Outgoing::Disconnect) => Err(Over::Asked),
-            Event::Outgoing(_) => Ok(()),
+            Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
+        }
+    }
+
+    /// Says the filters as soon as there is room between the acknowledgements.
+    fn subscribe(&mut self) {
+        if self.subscribes {
+            let filters = self.filters.iter();
+            let filters = filters.map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
+            self.subscribes = self.client.try_subscribe_many(filters).is_err();
         }
     }
 
@@ -206,7 +211,16 @@ impl Keeping {
         {
             return Err(self.refused(code));
         }
-        let since = self.away_since.elapsed();
+        if let ConnectionError::MqttState(StateError::Deserialization(
+            rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded(bytes),
+        )) = error
+        {
+            // It would come again and again.
+            let (broker, limit) = (self.mqtt.broker.clone(), self.mqtt.message_bytes);
+            return Err(Over::Failed(MqttError::TooLarge { broker, bytes, limit }));
+        }
+        self.subscribes = false;
+        let since = self.away_since.get_or_insert_with(Instant::now).elapsed();
         tracing::warn!(broker = self.mqtt.broker, ?since, "no connection: {error}; tries again");
         if since >= self.mqtt.patience {
             let (broker, reason) = (self.mqtt.broker.clone(), error.to_string());

@@ -52,6 +52,19 @@ pub enum MqttError {
         /// Why, the last time.
         reason: String,
     },
+    /// A message is larger than it may be, and would come again and again.
+    #[error(
+        "the MQTT broker {broker} has a message of {bytes} bytes, and {limit} are allowed: allow more by `message_bytes`, \
+         or let the broker take none of that size (`message_size_limit` of Mosquitto)"
+    )]
+    TooLarge {
+        /// The broker.
+        broker: String,
+        /// What it has, about.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
     /// The source has one split.
     #[error(
         "the MQTT source has one split, `{client}`, and not `{split}`: was its client id another one before?"

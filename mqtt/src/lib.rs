@@ -23,8 +23,8 @@ pub mod limits {
     /// broker, which keeps the rest.
     pub const QUEUE_MESSAGES: usize = 1024;
 
-    /// Bytes of one message at most, unless said: a larger one ends the connection, as the protocol has it. 1 MiB: what
-    /// devices send has some hundred bytes.
+    /// Bytes of one message at most, unless said; a larger one ends the job with an error, because the broker would send it
+    /// again and again. 1 MiB: what devices send has some hundred bytes.
     pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
     /// The pause before the first attempt to connect again; each further one is twice as long.

@@ -171,6 +171,20 @@ fn a_job_gets_every_message_over_restarts_of_the_broker_and_its_own() {
 }
 
 #[test]
+fn a_message_that_is_too_large_is_no_reason_to_connect_for_ever() {
+    let Some(broker) = Broker::start() else { return };
+    subscribe(&broker);
+    broker.publish([("numbers/1".to_owned(), "1".repeat(5000))]);
+    let source = Mqtt::at(broker.address(), "reader").message_bytes(1000);
+    let topology = Topology::new("large");
+    topology
+        .source("numbers", source.source(["numbers/#"], Json::<u64>::new()))
+        .sink("out", Blackhole::new());
+    let told = Job::new(topology).start().unwrap().wait().unwrap_err().to_string();
+    assert!(told.contains("and 1000 are allowed"), "{told}");
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let refused = |mqtt: Mqtt, filter: &str| {
         mqtt.source([filter], Json::<u64>::new()).splits().expect_err("is refused").to_string()
