@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use rumqttc::{
-    Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Packet, Publish, QoS,
-    RecvTimeoutError, StateError, SubscribeFilter, SubscribeReasonCode,
+    Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Outgoing, Packet, Publish,
+    QoS, RecvTimeoutError, StateError, SubscribeFilter, SubscribeReasonCode,
 };
 
 use crate::error::MqttError;
@@ -55,6 +55,7 @@ impl Connected {
             session: 0,
             away_since: Some(Instant::now()),
             subscribes: false,
+            leaves: false,
             pause: PAUSE_FIRST,
         };
         let thread =
@@ -104,6 +105,8 @@ struct Keeping {
     away_since: Option<Instant>,
     /// The filters are still to be said.
     subscribes: bool,
+    /// The broker has been told that nobody reads any more.
+    leaves: bool,
     pause: Duration,
 }
 
@@ -180,7 +183,11 @@ impl Keeping {
             Event::Incoming(Packet::Publish(publish)) => {
                 self.pass(News::Message { session: self.session, publish })
             }
-            Event::Outgoing(rumqttc::Outgoing::Disconnect) => Err(Over::Asked),
+            // The broker hangs up when it has read this, and with it every acknowledgement before it.
+            Event::Outgoing(Outgoing::Disconnect) => {
+                self.leaves = true;
+                Ok(())
+            }
             Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
         }
     }
@@ -202,6 +209,9 @@ impl Keeping {
     /// The connection is no more: waits a little, and longer each time; the next call connects.
     fn breaks(&mut self, error: ConnectionError) -> Result<(), Over> {
         self.look()?;
+        if self.leaves {
+            return Err(Over::Asked);
+        }
         if let ConnectionError::ConnectionRefused(
             code @ (ConnectReturnCode::BadUserNamePassword
             | ConnectReturnCode::NotAuthorized

@@ -38,26 +38,21 @@ fn read(reader: &mut Numbers, count: usize) -> Vec<u64> {
 
 /// Lets the broker make the session, without which it keeps nothing.
 fn subscribe(broker: &Broker) {
-    let mut reader = open(broker);
-    broker.publish(numbers([0]));
-    let position = loop {
-        let mut polled = Polled::default();
-        reader.poll(1, &mut polled).unwrap();
-        if !polled.is_empty() {
-            break reader.position();
-        }
+    let (mut reader, since) = (open(broker), Instant::now());
+    let mut polled = Polled::default();
+    while polled.is_empty() {
         // What was published before the subscription is not for it.
         broker.publish(numbers([0]));
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    // The others of them, if there are any.
-    let mut rest = Polled::default();
-    let since = Instant::now();
-    while since.elapsed() < Duration::from_millis(300) {
-        reader.poll(100, &mut rest).unwrap();
-        std::thread::sleep(Duration::from_millis(5));
+        reader.poll(100, &mut polled).unwrap();
+        assert!(since.elapsed() < PATIENCE, "nothing comes");
     }
-    reader.committed(MqttPosition { received: position.received + rest.len() as u64 });
+    broker.publish(numbers([999]));
+    while polled.values.last().is_none_or(|message| message.value != 999) {
+        reader.poll(100, &mut polled).unwrap();
+        assert!(since.elapsed() < PATIENCE, "the last does not come");
+    }
+    let all = reader.position();
+    reader.committed(all);
 }
 
 #[test]
