@@ -199,10 +199,8 @@ fn the_page_shows_the_feed_tells_alerts_and_comes_back() {
             page["firing"] == "yes" && page["clock"].as_str() > Some("12:01:05")
         });
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for (suffix, scheme) in [("", "light"), (".dark.png", "dark")] {
-            let name = format!("{}{suffix}", path.display());
-            std::fs::write(root.join(name), page.browser.picture(1160, 950, scheme)).expect("can be written");
-        }
+        let picture = page.browser.picture(1160, 950, "light");
+        std::fs::write(root.join(path), picture).expect("can be written");
     }
 
     let port = site.port();
@@ -212,17 +210,21 @@ fn the_page_shows_the_feed_tells_alerts_and_comes_back() {
     let mut site = Site::start(directory.path(), &port);
     page.until("is live again", |page| page["link"] == "live" && number(&page["at"]) >= before + 3000);
     terminate(site.child.take().expect("it runs"));
+    compare(&page.read, directory.path());
+}
 
+/// Everything that was shown was told, with the same figures.
+fn compare(pages: &[Value], directory: &Path) {
     let mut seconds = BTreeMap::new();
-    for second in records(directory.path(), "seconds") {
+    for second in records(directory, "seconds") {
         seconds.insert((string(&second["endpoint"]), number(&second["at"])), second);
     }
-    let alerts: BTreeSet<_> = records(directory.path(), "alerts")
+    let alerts: BTreeSet<_> = records(directory, "alerts")
         .iter()
         .map(|alert| (string(&alert["of"]), number(&alert["at"]), alert["firing"] == true))
         .collect();
     let (mut compared, mut told) = (BTreeSet::new(), BTreeSet::new());
-    for page in &page.read {
+    for page in pages {
         let mut requests = 0.0;
         for row in page["rows"].as_array().expect("rows") {
             let key = (string(&row["endpoint"]), number(&row["at"]));
