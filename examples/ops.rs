@@ -21,9 +21,9 @@ use highwater_http::{Feed, Server};
 
 /// The endpoints of an API second by second, alerts over 5 % errors, and a live page
 ///
-/// Without --port: reads the topic `requests`, makes it up if it is empty, writes `seconds`, `alerts` and `late-requests`,
-/// and prints what there was. With --port: goes on until it is stopped, makes up requests as time passes, and shows a page
-/// at http://127.0.0.1:PORT/.
+/// Without --port: reads the topic `requests`, makes it up if it is empty, writes `seconds`, `alerts` and
+/// `late-requests`, and prints what there was. With --port: goes on until it is stopped, makes up requests as time
+/// passes, and shows a page at http://127.0.0.1:PORT/.
 #[derive(Parser)]
 #[command(name = "ops", after_long_help = FORMATS)]
 struct Options {

@@ -1,5 +1,5 @@
-//! The example `ops`: its figures and alerts against a count of their own, and its page in a browser. If a test fails, the
-//! dashboard shows what did not happen, misses an alert, or stays dead after the server was away.
+//! The example `ops`: its figures and alerts against a count of their own, and its page in a browser. If a test fails,
+//! the dashboard shows what did not happen, misses an alert, or stays dead after the server was away.
 //!
 //! `HIGHWATER_SCREENSHOT=docs/images/ops.png` keeps a picture of the page for the manual.
 

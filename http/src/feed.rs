@@ -1,9 +1,9 @@
 //! A sink that pushes what a job tells to browsers, as soon as its epoch is committed.
 //!
 //! Records of an epoch travel in the receipts of its writers: nothing is shown before the commit, and an epoch that a
-//! crash kept from being shown is shown by the next start. Invariants: what a client is shown is of committed epochs, in
-//! their order; a client never holds up the job, nor another client; everything that is kept has a bound. It does not
-//! know what is in a record, and it is no log: who was away gets the newest state, and is told how much it missed.
+//! crash kept from being shown is shown by the next start. Invariants: what a client is shown is of committed epochs,
+//! in their order; a client never holds up the job, nor another client; everything that is kept has a bound. It does
+//! not know what is in a record, and it is no log: who was away gets the newest state, and is told how much it missed.
 
 mod hub;
 mod receipt;
@@ -64,9 +64,9 @@ type Judge<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 
 /// Records pushed to browsers: a sink of a topology, and an address of a [`Server`](crate::Server).
 ///
-/// A feed with keys ([`upsert`](Feed::upsert)) shows the latest record of each key: to whoever connects all of them, then
-/// those that change; within an epoch only the last of a key. A feed without ([`append`](Feed::append)) shows every
-/// record, and to whoever connects the newest ones.
+/// A feed with keys ([`upsert`](Feed::upsert)) shows the latest record of each key: to whoever connects all of them,
+/// then those that change; within an epoch only the last of a key. A feed without ([`append`](Feed::append)) shows
+/// every record, and to whoever connects the newest ones.
 ///
 /// One address speaks three ways. A WebSocket gets text frames, a request with `Accept: text/event-stream` gets events
 /// with the same text, any other `GET` the state as one JSON object. A message is
@@ -86,18 +86,19 @@ type Judge<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 /// | `value` | the record; `null` says that the key is gone |
 ///
 /// What delivery means: only committed epochs are shown. A client that is connected and reads fast enough gets each of
-/// them once, in order. After a crash the last epoch may be pushed again, with the same `run` and number. Who is away gets
-/// the state when it comes back, and not what happened between. After a restart of the process the state is what was
-/// pushed since then, and the last epoch before it if that told anything. A job that begins anew, as every one without a
-/// state directory does, is a new `run`; a restart may be, too, when there is nothing that it could push again.
+/// them once, in order. After a crash the last epoch may be pushed again, with the same `run` and number. Who is away
+/// gets the state when it comes back, and not what happened between. After a restart of the process the state is what
+/// was pushed since then, and the last epoch before it if that told anything. A job that begins anew, as every one
+/// without a state directory does, is a new `run`; a restart may be, too, when there is nothing that it could push
+/// again.
 ///
-/// A client that does not take a message for 10 seconds, or does not answer pings for 30, is let go. One that falls behind
-/// by more than 64 messages gets a snapshot instead. Browsers on other sites are refused: `Origin` must be the address
-/// that was asked, and `Host` an IP address, `localhost`, or a name given to [`allow_host`](Feed::allow_host), so that a
-/// site cannot reach a server on loopback by giving its own name this machine's address.
+/// A client that does not take a message for 10 seconds, or does not answer pings for 30, is let go. One that falls
+/// behind by more than 64 messages gets a snapshot instead. Browsers on other sites are refused: `Origin` must be the
+/// address that was asked, and `Host` an IP address, `localhost`, or a name given to [`allow_host`](Feed::allow_host),
+/// so that a site cannot reach a server on loopback by giving its own name this machine's address.
 ///
-/// Cost: an epoch's records once in the state, until the next epoch; once in memory for each message that is on its way,
-/// for all clients together.
+/// Cost: an epoch's records once in the state, until the next epoch; once in memory for each message that is on its
+/// way, for all clients together.
 ///
 /// ```
 /// use highwater::prelude::*;

@@ -2,9 +2,9 @@
 //!
 //! A browser may open a WebSocket from any page to any address, and does not ask the server first: what keeps other
 //! sites away is that it tells the page's `Origin`. And a site may give its own name the address of this machine
-//! (DNS rebinding): then `Origin` and `Host` agree, and what tells it apart is that `Host` is a name which nobody gave to
-//! this server. Invariant: a request that a browser made for a page of another site is refused. It does not know people;
-//! programs that are no browsers can say what they like.
+//! (DNS rebinding): then `Origin` and `Host` agree, and what tells it apart is that `Host` is a name which nobody gave
+//! to this server. Invariant: a request that a browser made for a page of another site is refused. It does not know
+//! people; programs that are no browsers can say what they like.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,5 +1,5 @@
-//! A feed of a running job, with clients over TCP. If one of these fails, a browser shows what was not committed or shows
-//! it wrongly, a slow browser holds up the job, or a page of another site reads along.
+//! A feed of a running job, with clients over TCP. If one of these fails, a browser shows what was not committed or
+//! shows it wrongly, a slow browser holds up the job, or a page of another site reads along.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../../engine/tests/queries/feed.rs"]

@@ -1,7 +1,7 @@
 //! The thread that talks to the broker: connects, subscribes, passes on what comes, connects again.
 //!
-//! Invariant: messages are passed on in the order in which they came, each with the number of the session that it belongs
-//! to, because a packet's number means something in its session only. Acknowledgements go through
+//! Invariant: messages are passed on in the order in which they came, each with the number of the session that it
+//! belongs to, because a packet's number means something in its session only. Acknowledgements go through
 //! [`Connected::client`]; this thread makes up none.
 
 use std::sync::Arc;

@@ -54,8 +54,8 @@ pub enum MqttError {
     },
     /// A message is larger than it may be, and would come again and again.
     #[error(
-        "the MQTT broker {broker} has a message of {bytes} bytes, and {limit} are allowed: allow more by `message_bytes`, \
-         or let the broker take none of that size (`message_size_limit` of Mosquitto)"
+        "the MQTT broker {broker} has a message of {bytes} bytes, and {limit} are allowed: allow more by \
+         `message_bytes`, or let the broker take none of that size (`message_size_limit` of Mosquitto)"
     )]
     TooLarge {
         /// The broker.

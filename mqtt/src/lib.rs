@@ -2,8 +2,8 @@
 //!
 //! [`Mqtt`] names a broker and who is asking; [`Mqtt::source`] reads some of its topics. Delivery is at least once, by
 //! design: messages of QoS 1 stay with the broker until the epoch that holds them is committed, and only then are they
-//! acknowledged. Invariant: what was acknowledged is in a committed epoch. It does not know what is in a message; a codec
-//! does.
+//! acknowledged. Invariant: what was acknowledged is in a committed epoch. It does not know what is in a message; a
+//! codec does.
 
 mod connection;
 mod error;
@@ -23,8 +23,8 @@ pub mod limits {
     /// broker, which keeps the rest.
     pub const QUEUE_MESSAGES: usize = 1024;
 
-    /// Bytes of one message at most, unless said; a larger one ends the job with an error, because the broker would send it
-    /// again and again. 1 MiB: what devices send has some hundred bytes.
+    /// Bytes of one message at most, unless said; a larger one ends the job with an error, because the broker would
+    /// send it again and again. 1 MiB: what devices send has some hundred bytes.
     pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
     /// The pause before the first attempt to connect again; each further one is twice as long.

@@ -1,7 +1,7 @@
 //! Reads the one split: hands messages to the job, and acknowledges those that are committed.
 //!
-//! Invariants: a message is acknowledged only when the epoch that holds it is committed, and only in the session in which
-//! it came; a message that comes again in its session before that is delivered once.
+//! Invariants: a message is acknowledged only when the epoch that holds it is committed, and only in the session in
+//! which it came; a message that comes again in its session before that is delivered once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -12,10 +12,10 @@ use crate::source::MqttSource;
 
 /// A broker, and the client that reads from it.
 ///
-/// The broker keeps messages for the client id while the job is away, from its first start on: another job needs another
-/// id, and two that run with one put each other out. How much it keeps is the broker's setting; Mosquitto's are 1000
-/// messages (`max_queued_messages`), and 20 that are on their way at a time (`max_inflight_messages`), which bounds what
-/// an epoch can hold: raise both.
+/// The broker keeps messages for the client id while the job is away, from its first start on: another job needs
+/// another id, and two that run with one put each other out. How much it keeps is the broker's setting; Mosquitto's are
+/// 1000 messages (`max_queued_messages`), and 20 that are on their way at a time (`max_inflight_messages`), which
+/// bounds what an epoch can hold: raise both.
 ///
 /// Connections are not encrypted: the broker belongs on loopback, in a network of its own, or behind a tunnel.
 ///

@@ -32,16 +32,17 @@ pub struct MqttPosition {
 
 /// Reads messages, at least once; made by [`Mqtt::source`].
 ///
-/// The session is kept by the broker, under the client id. A message of QoS 1 is acknowledged when the epoch that holds it
-/// is committed, and stays with the broker until then: a crash loses nothing. What was not acknowledged comes again: after
-/// a crash the messages of the epoch that was not committed, which count once, and those of the last committed ones whose
-/// acknowledgements had not arrived, which would count twice. A connection that is lost and found again brings back only
-/// the latter. Where that matters, sensors put an id into their messages, and the job drops repetitions:
-/// `.key_by(|message| message.value.id).dedup("seen", ttl)`. Publishers that send with QoS 0 may lose messages on either
-/// side of the broker.
+/// The session is kept by the broker, under the client id. A message of QoS 1 is acknowledged when the epoch that holds
+/// it is committed, and stays with the broker until then: a crash loses nothing. What was not acknowledged comes again:
+/// after a crash the messages of the epoch that was not committed, which count once, and those of the last committed
+/// ones whose acknowledgements had not arrived, which would count twice. A connection that is lost and found again
+/// brings back only the latter. Where that matters, sensors put an id into their messages, and the job drops
+/// repetitions:
+/// `.key_by(|message| message.value.id).dedup("seen", ttl)`. Publishers that send with QoS 0 may lose messages on
+/// either side of the broker.
 ///
-/// One connection reads for one worker; more workers share what follows it. A broker has a bound for messages that are not
-/// acknowledged, 65 535 by the protocol, 20 unless Mosquitto is told another (`max_inflight_messages`): that many
+/// One connection reads for one worker; more workers share what follows it. A broker has a bound for messages that are
+/// not acknowledged, 65 535 by the protocol, 20 unless Mosquitto is told another (`max_inflight_messages`): that many
 /// messages, and no more, come in one epoch. Messages in order within a topic stay so, but for repetitions.
 ///
 /// The job ends with an error when the broker refuses it, or is away for longer than [`Mqtt::patience`]; meanwhile it

@@ -1,5 +1,5 @@
-//! A source on a real broker. If one of these fails, a sensor's message is lost, is counted twice where it need not be, or
-//! a bad one cannot be found.
+//! A source on a real broker. If one of these fails, a sensor's message is lost, is counted twice where it need not be,
+//! or a bad one cannot be found.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod mosquitto;

@@ -1,8 +1,8 @@
 //! What a feed has shown, and who is shown it.
 //!
-//! Invariant: a client that subscribes gets the state as of one epoch, and then every message of later ones, because both
-//! are taken under one lock with publishing. Messages on their way are shared by all clients: what a slow one has before
-//! it costs no more memory than what a fast one has.
+//! Invariant: a client that subscribes gets the state as of one epoch, and then every message of later ones, because
+//! both are taken under one lock with publishing. Messages on their way are shared by all clients: what a slow one has
+//! before it costs no more memory than what a fast one has.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

@@ -1,7 +1,7 @@
 //! Clients of a feed: WebSockets, streams of events, and plain requests.
 //!
-//! Each has a task of its own, which ends when the client does, when it is too slow or silent, when the job has ended, or
-//! when the server is about to stop. Invariant: a client that has connected holds one place of those that the feed
+//! Each has a task of its own, which ends when the client does, when it is too slow or silent, when the job has ended,
+//! or when the server is about to stop. Invariant: a client that has connected holds one place of those that the feed
 //! allows, until its task has ended.
 
 use std::collections::VecDeque;
