@@ -100,7 +100,7 @@ fn topology(ops: &JobTopics, seconds: Feed<Second>, alerts: Feed<Alert>) -> Topo
             requests,
             mean_millis,
             errors,
-            users: users as u64,
+            users,
         });
     let firing = figures
         .clone()
