@@ -10,5 +10,6 @@ pub mod fraud;
 pub mod iot;
 pub mod live;
 pub mod nexmark;
+pub mod ops;
 pub mod options;
 pub mod topics;

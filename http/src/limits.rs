@@ -30,3 +30,39 @@ pub const GRACE: Duration = Duration::from_secs(2);
 
 /// Threads that talk to clients: what takes time is done by the readers.
 pub const THREADS: usize = 2;
+
+/// Clients of a feed at one time, unless said: each costs a connection and a task, some 50 KiB.
+pub const CLIENTS_MAX: usize = 256;
+
+/// Messages of a feed that a client may be behind by. They are shared by all, so that a feed holds at most 64 times
+/// [`MESSAGE_BYTES_MAX`] on their way, 16 MiB.
+pub const QUEUE_MESSAGES: usize = 64;
+
+/// Bytes of the records of one message of a feed: what a browser takes in without a pause that people see. More are cut
+/// into several messages; a record that is larger alone is left out, and counted.
+pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes that one worker may tell a feed in one epoch; of more the oldest are left out, and counted. They are in the
+/// state until the next epoch. 4 MiB: more than people can look at.
+pub const EPOCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Records that a feed with keys keeps for those who connect, unless said.
+pub const KEPT_RECORDS: usize = 10_000;
+
+/// Bytes of the records that a feed keeps for those who connect.
+pub const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of what a client of a feed may say in one message: it has nothing to say.
+pub const CLIENT_BYTES_MAX: usize = 1024;
+
+/// How often a client of a feed is asked whether it is there: less than the minute after which proxies hang up.
+pub const PING: Duration = Duration::from_secs(15);
+
+/// For how long a client of a feed may be silent, pings unanswered: two of them.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How long a client of a feed may take for one message.
+pub const SEND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the job of a feed has ended.
+pub const END_LOOK: Duration = Duration::from_millis(100);

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use axum::Router;
-use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Query};
 use axum::routing::get;
-use highwater::query::{Live, QueryError};
+use highwater::query::{Health, Live, QueryError};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::failure::Failure;
-use crate::limits::{GRACE, READERS_MAX, THREADS, WAITING_MAX};
+use crate::limits::{END_LOOK, GRACE, READERS_MAX, THREADS, WAITING_MAX};
 use crate::{health, metrics, tables, topology};
 
 /// The parameters of a request, or why they are none.
@@ -123,6 +123,8 @@ impl Server {
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         };
         let stopping = Arc::clone(&site.stopping);
+        let ending = Ending(Arc::new(watch::channel(Course::Running).0));
+        runtime.spawn(ending.clone().follow(site.live.clone()));
         let routes = Router::new()
             .route("/tables", get(tables::list))
             .route("/tables/{name}", get(tables::rows))
@@ -130,20 +132,24 @@ impl Server {
             .route("/topology", get(topology::topology))
             .route("/metrics", get(metrics::metrics))
             .with_state(site)
-            .merge(self.routes);
+            .merge(self.routes.layer(Extension(ending.clone())));
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = std::sync::mpsc::channel();
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener).map_err(failed)?
         };
+        let sockets = ending.clone();
         runtime.spawn(async move {
-            let until = async {
+            let until = async move {
                 let _ = stopped.await;
+                ending.0.send_replace(Course::Stopping);
             };
             if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(until).await {
                 tracing::error!(%address, "the server has ended: {error}");
             }
+            // Sockets are no requests any more: they end by themselves, having said so.
+            sockets.0.closed().await;
             let _ = end.send(());
         });
         tracing::info!(%address, "answers over HTTP");
@@ -185,6 +191,45 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// What becomes of the job and the server, for connections that last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// The job runs.
+    Running,
+    /// The job has ended; what it has published can still be had.
+    Ended,
+    /// The server is about to stop.
+    Stopping,
+}
+
+/// Tells connections that last of the course; each of them holds a receiver for as long as it has something to say.
+#[derive(Clone)]
+pub(crate) struct Ending(pub(crate) Arc<watch::Sender<Course>>);
+
+impl Ending {
+    /// Looks now and then whether the job runs, until the server is about to stop.
+    async fn follow(self, live: Live) {
+        loop {
+            let course = match live.current().health() {
+                Health::Running => Course::Running,
+                _ => Course::Ended,
+            };
+            let change = |now: &mut Course| {
+                let is_new = *now != course && *now != Course::Stopping;
+                if is_new {
+                    *now = course;
+                }
+                is_new
+            };
+            self.0.send_if_modified(change);
+            if *self.0.borrow() == Course::Stopping {
+                return;
+            }
+            tokio::time::sleep(END_LOOK).await;
+        }
     }
 }
 

@@ -84,6 +84,11 @@ impl Program {
             .expect("the program can be started")
     }
 
+    /// Starts it; what it prints goes there.
+    pub fn start_with(&self, stdout: Stdio) -> Child {
+        self.command().stdout(stdout).stderr(Stdio::null()).spawn().expect("the program can be started")
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).stdin(Stdio::null()).env_remove("RUST_LOG");
