@@ -13,12 +13,13 @@ use crate::outbox::Outbox;
 use crate::stream::{Stream, here};
 
 impl<T: 'static, C: Clock> Stream<T, C> {
-    /// Tells `tracing` of each record that passes: `at`, and the `correlation_id` that `id` takes out of it, such as that
-    /// of an [`Envelope`](crate::sourcing::Envelope); and its event time in milliseconds since 1970, where it has one.
+    /// Tells `tracing` of each record that passes: `at`, and the `correlation_id` that `id` takes out of it, such as
+    /// that of an [`Envelope`](crate::sourcing::Envelope); and its event time in milliseconds since 1970, where it has
+    /// one.
     ///
     /// The target is `highwater::record`, the level is debug, so `RUST_LOG=highwater::record=debug` shows it where the
-    /// program has a subscriber that reads that. A line is in the span of its worker, which has the name of the topology.
-    /// After a crash records pass again, and are told again.
+    /// program has a subscriber that reads that. A line is in the span of its worker, which has the name of the
+    /// topology. After a crash records pass again, and are told again.
     ///
     /// ```
     /// # use highwater_operators::testkit::output_of;
