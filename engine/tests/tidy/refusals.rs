@@ -20,6 +20,8 @@ fn manifests(folder: &'static str, text: &'static str) -> Vec<(&'static str, &'s
         ("connectors", "connectors/Cargo.toml"),
         ("engine", "engine/Cargo.toml"),
         ("http", "http/Cargo.toml"),
+        ("parquet", "parquet/Cargo.toml"),
+        ("postgres", "postgres/Cargo.toml"),
         ("examples", "examples/Cargo.toml"),
         ("benches", "benches/Cargo.toml"),
     ];
@@ -68,7 +70,17 @@ fn an_example_that_knows_more_than_the_facade() {
     refuses(
         checks::crate_order,
         &[],
-        &["state/", "operators/", "connectors/", "engine/", "http/", "examples/", "benches/"],
+        &[
+            "state/",
+            "operators/",
+            "connectors/",
+            "engine/",
+            "http/",
+            "parquet/",
+            "postgres/",
+            "examples/",
+            "benches/",
+        ],
     );
 }
 
@@ -146,7 +158,8 @@ fn a_module_without_prose() {
 #[test]
 fn a_member_without_lints() {
     let root = "[workspace]\nmembers = [\n  \"state\",\n  \"operators\", \"connectors\",\n  \"engine\", \"http\", \
-                \"examples\", \"benches\"\n]\n[workspace.lints.rust]\nmissing_docs = \"deny\"\n\
+                \"parquet\", \"postgres\", \"examples\", \"benches\"\n]\n[workspace.lints.rust]\n\
+                missing_docs = \"deny\"\n\
                 [workspace.lints.clippy]\n\
                 unwrap_used = \"deny\"\n";
     let with = |root, text| [manifests("engine", text), vec![("Cargo.toml", root)]].concat();
