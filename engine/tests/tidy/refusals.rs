@@ -21,6 +21,8 @@ fn manifests(folder: &'static str, text: &'static str) -> Vec<(&'static str, &'s
         ("engine", "engine/Cargo.toml"),
         ("http", "http/Cargo.toml"),
         ("mqtt", "mqtt/Cargo.toml"),
+        ("parquet", "parquet/Cargo.toml"),
+        ("postgres", "postgres/Cargo.toml"),
         ("examples", "examples/Cargo.toml"),
         ("benches", "benches/Cargo.toml"),
     ];
@@ -69,7 +71,18 @@ fn an_example_that_knows_more_than_the_facade() {
     refuses(
         checks::crate_order,
         &[],
-        &["state/", "operators/", "connectors/", "engine/", "http/", "mqtt/", "examples/", "benches/"],
+        &[
+            "state/",
+            "operators/",
+            "connectors/",
+            "engine/",
+            "http/",
+            "mqtt/",
+            "parquet/",
+            "postgres/",
+            "examples/",
+            "benches/",
+        ],
     );
 }
 
@@ -147,7 +160,8 @@ fn a_module_without_prose() {
 #[test]
 fn a_member_without_lints() {
     let root = "[workspace]\nmembers = [\n  \"state\",\n  \"operators\", \"connectors\",\n  \"engine\", \"http\", \
-                \"mqtt\", \"examples\", \"benches\"\n]\n[workspace.lints.rust]\nmissing_docs = \"deny\"\n\
+                \"mqtt\", \"parquet\", \"postgres\", \"examples\", \"benches\"\n]\n[workspace.lints.rust]\n\
+                missing_docs = \"deny\"\n\
                 [workspace.lints.clippy]\n\
                 unwrap_used = \"deny\"\n";
     let with = |root, text| [manifests("engine", text), vec![("Cargo.toml", root)]].concat();
