@@ -3,6 +3,7 @@
 //! A pipeline is the file named like its example, `clickstream.rs` or `iot.rs`, and `fraud/rules.rs` for `fraud`; here
 //! is nothing that a reader of it must know. Everything stands on the facade `highwater`.
 
+pub mod analytics;
 pub mod bank;
 pub mod clickstream;
 pub mod conformance;
@@ -11,4 +12,5 @@ pub mod iot;
 pub mod live;
 pub mod nexmark;
 pub mod options;
+pub mod orders;
 pub mod topics;
