@@ -6,7 +6,7 @@
 //!
 //! | job | reads | writes | keeps |
 //! | --- | --- | --- | --- |
-//! | [`ordering`] | `order-commands`, `replies` | requests to the three others, `order-events` | a saga for each order |
+//! | [`ordering`] | `order-commands`, `replies` | requests to the others, `order-events` | a saga for each order |
 //! | [`inventory`] | `stock-requests` | `replies`, `stock-moves` | what is on the shelves |
 //! | [`payment`] | `payment-requests` | `replies`, `payments` | what it has charged |
 //! | [`shipping`] | `shipping-requests`, `order-commands` | `replies`, `shipments` | parcels that wait |

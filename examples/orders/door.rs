@@ -223,9 +223,8 @@ impl Door {
         let order = command.order().to_owned();
         let key = order.clone();
         let written = beside(move || topics.append("order-commands", &key, &command)).await?;
-        let written = written.map_err(|error| {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_taken", format!("{error}; try again"))
-        })?;
+        let written = written
+            .map_err(|error| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_taken", error.to_string()))?;
         let position = json!({ "order-commands": { written.split: { "next_offset": written.next_offset } } });
         Ok(json_response(StatusCode::ACCEPTED, &json!({ "order": order, "position": position })))
     }

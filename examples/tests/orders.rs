@@ -172,70 +172,89 @@ fn each_order_is_shipped_or_undone_and_stock_and_money_add_up() {
     assert_eq!(text(&program().succeeds().stdout), told, "the second time there is nothing to do");
 }
 
+/// A shop without customers that answers over HTTP.
+fn open(directory: &Path) -> Listening {
+    Listening::start(&shop(directory).with(["--orders", "0", "--stock", "5", "--listen", "0"]))
+}
+
+/// Places an order: its name, and the command's position.
+fn place(open: &Listening, order: &Value) -> (String, String) {
+    let (status, answer) = open.post("/orders", order);
+    assert_eq!(status, 202, "{answer}");
+    (string(&answer["order"]), answer["position"].to_string())
+}
+
+fn status(answer: &Value) -> &str {
+    answer["order"]["status"].as_str().unwrap_or_default()
+}
+
 #[test]
 fn customers_place_and_cancel_orders_and_read_what_they_have_written() {
     let directory = tempdir().expect("there is room");
-    let program = || shop(directory.path()).with(["--orders", "0", "--stock", "5", "--listen", "0"]);
-    let open = Listening::start(&program());
-    let place = |order: Value| {
-        let (status, answer) = open.post("/orders", &order);
-        assert_eq!(status, 202, "{answer}");
-        (string(&answer["order"]), answer["position"].to_string())
-    };
-    let status = |answer: &Value| answer["order"]["status"].as_str().unwrap_or_default().to_owned();
-
+    let shop = open(directory.path());
     // Whoever has placed an order sees it.
     for number in 0..5 {
         let user = format!("user-{number}");
-        let (order, position) =
-            place(json!({ "user": user, "product": "cup", "pieces": 1, "address": "1 Tea Street" }));
-        let seen = open.ask(&format!("/orders/{order}?min_position={position}"));
-        assert_eq!(
-            (&seen["order"]["order"]["user"], &seen["order"]["order"]["cents"]),
-            (&json!(user), &json!(1200))
-        );
-        let seen = open.ask(&format!("/users/{user}/orders?min_position={position}"));
+        let cup = json!({ "user": user, "product": "cup", "pieces": 1, "address": "1 Tea Street" });
+        let (order, position) = place(&shop, &cup);
+        let seen = shop.ask(&format!("/orders/{order}?min_position={position}"));
+        let placed = &seen["order"]["order"];
+        assert_eq!((&placed["user"], &placed["cents"]), (&json!(user), &json!(1200)));
+        let seen = shop.ask(&format!("/users/{user}/orders?min_position={position}"));
         assert_eq!(seen["orders"][0]["order"], json!(order), "{seen}");
         let is_over =
             |seen: &Value| status(seen) == "shipped" && seen["order"]["paid_after_seconds"] == json!(120);
-        let seen = open.wait(&format!("/orders/{order}"), is_over);
+        let seen = shop.wait(&format!("/orders/{order}"), is_over);
         assert_eq!(seen["order"]["parcel"], json!(format!("parcel-of-{order}")));
     }
     // The shelf is empty now.
     let cup = json!({ "user": "ada", "product": "cup", "pieces": 1, "address": "here" });
-    let (order, _) = place(cup);
-    let seen = open.wait(&format!("/orders/{order}"), |seen| status(seen) == "cancelled");
+    let (order, _) = place(&shop, &cup);
+    let seen = shop.wait(&format!("/orders/{order}"), |seen| status(seen) == "cancelled");
     assert_eq!(seen["order"]["reason"], "out of stock");
 
     // One that waits can be cancelled, and what was paid comes back; its name stands for one order.
     let waiting = json!({
         "order": "for-ada", "user": "ada", "product": "tray", "pieces": 5, "address": "here", "wait_seconds": 86_400
     });
-    let (order, position) = place(waiting.clone());
+    let (order, position) = place(&shop, &waiting);
     assert_eq!(order, "for-ada");
-    open.wait("/orders/for-ada", |seen| seen["order"]["paid_after_seconds"] == json!(120));
-    place(waiting);
-    let (status_code, answer) =
-        open.post(&format!("/orders/for-ada/cancel?min_position={position}"), &json!(null));
-    assert_eq!(status_code, 202, "{answer}");
-    let seen = open.ask(&format!("/orders/for-ada?min_position={}", answer["position"]));
+    shop.wait("/orders/for-ada", |seen| seen["order"]["paid_after_seconds"] == json!(120));
+    place(&shop, &waiting);
+    let (code, answer) = shop.post(&format!("/orders/for-ada/cancel?min_position={position}"), &json!(null));
+    assert_eq!(code, 202, "{answer}");
+    let seen = shop.ask(&format!("/orders/for-ada?min_position={}", answer["position"]));
     assert_eq!(seen["order"]["cancel_asked"], json!(true));
-    let seen = open.wait("/orders/for-ada", |seen| status(seen) == "cancelled");
+    let seen = shop.wait("/orders/for-ada", |seen| status(seen) == "cancelled");
     assert_eq!(seen["order"]["reason"], "cancelled by the customer");
-    let seen = open.ask("/users/ada/orders");
-    let listed: Vec<_> = seen["orders"].as_array().expect("a list").iter().map(|one| &one["order"]).collect();
-    assert_eq!(listed.len(), 2, "{seen}");
-    let page = open.ask("/users/ada/orders?limit=1");
-    assert_eq!(page["orders"].as_array().map(Vec::len), Some(1));
-    let rest = open.ask(&format!("/users/ada/orders?after={}", string(&page["orders"][0]["order"])));
-    assert_eq!(rest["orders"].as_array().map(Vec::len), Some(1));
-    let today =
-        chrono::DateTime::from_timestamp_millis(number(&seen["orders"][0]["is"]["at"])).expect("a time");
-    let sales = &open.ask(&format!("/sales/{}", today.format("%Y-%m-%d")))["sales"];
-    // A test may run over midnight.
-    assert!(number(&sales["shipped"]) <= 5 && number(&sales["cents"]) == 1200 * number(&sales["shipped"]));
+    lists_have_pages_and_days_have_sales(&shop);
 
-    // What cannot be is refused, and says why.
+    let shown = |shop: &Listening| (shop.rows("orders"), shop.rows("orders-of-user"), shop.rows("sales"));
+    let before = shown(&shop);
+    shop.terminate();
+    check(&Books::open(directory.path()), 5);
+    assert_eq!(shown(&open(directory.path())), before);
+}
+
+fn lists_have_pages_and_days_have_sales(shop: &Listening) {
+    let seen = shop.ask("/users/ada/orders");
+    assert_eq!(seen["orders"].as_array().map(Vec::len), Some(2), "{seen}");
+    let page = shop.ask("/users/ada/orders?limit=1");
+    assert_eq!(page["orders"].as_array().map(Vec::len), Some(1));
+    let rest = shop.ask(&format!("/users/ada/orders?after={}", string(&page["orders"][0]["order"])));
+    assert_eq!(rest["orders"].as_array().map(Vec::len), Some(1));
+    let today = number(&seen["orders"][0]["is"]["at"]);
+    let today = chrono::DateTime::from_timestamp_millis(today).expect("a time");
+    let sales = &shop.ask(&format!("/sales/{}", today.format("%Y-%m-%d")))["sales"];
+    // A test may run over midnight.
+    let shipped = number(&sales["shipped"]);
+    assert!(shipped <= 5 && number(&sales["cents"]) == 1200 * shipped, "{sales}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_the_shop_says_why() {
+    let directory = tempdir().expect("there is room");
+    let shop = open(directory.path());
     let teapots = |pieces: i64| json!({ "user": "a", "product": "teapot", "pieces": pieces, "address": "b" });
     for (order, why) in [
         (json!({ "user": "a", "product": "samovar", "pieces": 1, "address": "b" }), "there is no `samovar`"),
@@ -244,21 +263,17 @@ fn customers_place_and_cancel_orders_and_read_what_they_have_written() {
         (json!({ "user": "", "product": "teapot", "pieces": 1, "address": "b" }), "`user`"),
         (json!("tea"), "an order is"),
     ] {
-        let (status, answer) = open.post("/orders", &order);
+        let (status, answer) = shop.post("/orders", &order);
         assert!(status == 400 && string(&answer["error"]["message"]).contains(why), "{status} {answer}");
     }
-    assert_eq!(open.get("/orders/nobody-s").0, 404);
-    assert_eq!(open.post("/orders/nobody-s/cancel", &json!(null)).0, 404);
-    assert_eq!(open.get("/sales/yesterday").0, 400);
-    assert_eq!(open.get("/orders/for-ada?min_position=5").0, 400);
+    assert_eq!(shop.get("/orders/nobody-s").0, 404);
+    assert_eq!(shop.post("/orders/nobody-s/cancel", &json!(null)).0, 404);
+    assert_eq!(shop.get("/sales/yesterday").0, 400);
+    assert_eq!(shop.get("/orders/nobody-s?min_position=5").0, 400);
     let far = r#"{"order-commands":{"partition-0":{"next_offset":1000000}}}"#;
-    assert_eq!(open.get(&format!("/orders/for-ada?min_position={far}&timeout_ms=30")).0, 504);
-
-    let before = (open.rows("orders"), open.rows("orders-of-user"), open.rows("sales"));
-    open.terminate();
-    check(&Books::open(directory.path()), 5);
-    let open = Listening::start(&program());
-    assert_eq!((open.rows("orders"), open.rows("orders-of-user"), open.rows("sales")), before);
+    assert_eq!(shop.get(&format!("/orders/nobody-s?min_position={far}&timeout_ms=30")).0, 504);
+    let told = Program::new("orders").with(["--listen", "tea"]).fails(2);
+    assert!(told.contains("write 8080 or 127.0.0.1:8080"), "{told}");
 }
 
 /// With enough of everything, what becomes of an order depends on the order alone: so a shop that was killed shows in
