@@ -1,11 +1,11 @@
 //! A bank whose accounts are what happened to them.
 //!
-//! Orders come in, each account decides about its own, and what it decides becomes entries that are kept for good. The
-//! bank's summary is made of the entries; when it turns out to be wrong, it is made anew from all of them beside the
-//! one that is in use, which it replaces without a stop. At the end the books are opened: what was on an account at
-//! noon, and how it came there.
+//! Orders are a topic; each account decides about its own, and what it decides becomes entries that are kept for good.
+//! The bank's summary is made of the entries; when it turns out to be wrong, it is made anew from all of them beside
+//! the one that is in use, which it replaces without a stop. At the end the books are opened: what was on an account
+//! at noon, and how it came there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,19 +16,18 @@ use highwater_examples::bank::{
     second_edition,
 };
 use highwater_examples::options::{exit_code, log_warnings};
+use highwater_examples::topics::{JobTopics, TopicOptions};
 use serde::Serialize;
 
 /// Accounts as event-sourced aggregates
 ///
-/// Makes a day of orders up and runs the bank for it: deposits and withdrawals, too little on an account, two clerks at
-/// one account, a summary that is put right while the bank is open, and a look at the past.
+/// Reads the topic `bank-orders`; if it is empty, a day of orders is made up: deposits and withdrawals, too little on
+/// an account, two clerks at one account. Writes `bank-entries` and `bank-answers`. A summary is put right while the
+/// bank is open, and there is a look at the past. The books are kept in --dir, and thrown away at the end without it;
+/// on books that are there the program only looks at them.
 #[derive(Parser)]
-#[command(name = "bank")]
+#[command(name = "bank", after_long_help = FORMATS)]
 struct Options {
-    /// Keep the books here; started again on them, the program only looks at them. Without it they are thrown away at
-    /// the end
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
     /// How many accounts there are, beside ada's
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     accounts: u32,
@@ -38,9 +37,6 @@ struct Options {
     /// What chance begins with; the same seed gives the same day
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How many threads work; the results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    workers: usize,
     /// How many orders are taken a second
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     rate: u64,
@@ -50,7 +46,15 @@ struct Options {
     /// Tell it as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    topics: TopicOptions,
 }
+
+const FORMATS: &str = r#"Records, JSON; times in milliseconds since 1970, money in cents:
+  bank-orders   {"at":1709280000000,"account":"ada","command":{"id":"ada-deposit","body":{"Deposit":{"cents":10000}},
+                 "expected":null,"correlation":null}}
+  bank-entries  what happened, with account, version, kind, time, and the id of the order as `causation`
+  bank-answers  for each order what became of it"#;
 
 fn main() -> ExitCode {
     log_warnings();
@@ -59,8 +63,8 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Cause> {
     let temporary = tempfile::tempdir()?;
-    let directory = options.dir.as_deref().unwrap_or(temporary.path());
-    let state = directory.join("state");
+    let directory = options.topics.dir.as_deref().unwrap_or(temporary.path());
+    let state = directory.join("state").join("bank");
     let day = if state.exists() { None } else { Some(open_for_business(options, &state)?) };
     let books = look(&state, &options.account)?;
     if options.json {
@@ -74,30 +78,40 @@ fn run(options: &Options) -> Result<(), Cause> {
 
 type Answer = Reply<String, Entry, Refusal>;
 
-/// Orders in; entries and answers out.
-fn bank(orders: Vec<Order>) -> (Topology, MemorySink<Envelope<String, Entry>>, MemorySink<Answer>) {
+/// Orders in; entries and answers out: to their topics, and to the counter.
+fn bank(topics: &JobTopics) -> (Topology, MemorySink<Envelope<String, Entry>>, MemorySink<Answer>) {
     let topology = Topology::new("bank");
     let (entries, answers) = (Memory::sink(), Memory::sink());
 
-    let (happened, replies) = topology
-        .source("orders", Memory::source(orders).unending())
+    let (happened, replies) = topics
+        .stream::<Order>(&topology, "bank-orders")
         .event_time(|order| order.at, Duration::ZERO)
         .key_by(|order| order.account.clone())
         .map_values(|order| order.command)
         .event_sourced("accounts", accounts());
-    happened.values().sink("entries", entries.clone());
-    replies.values().sink("answers", answers.clone());
+    let (happened, replies) = (happened.values(), replies.values());
+    happened.clone().sink("entries", entries.clone());
+    replies.clone().sink("answers", answers.clone());
+    let of_account = |entry: &Envelope<String, Entry>| entry.aggregate.clone();
+    happened.sink("bank-entries", topics.sink("bank-entries").key(of_account));
+    replies.sink("bank-answers", topics.sink("bank-answers").key(|answer: &Answer| answer.aggregate.clone()));
 
     (topology, entries, answers)
 }
 
 /// Runs the bank for a day, and puts its summary right in the middle of it.
 fn open_for_business(options: &Options, state: &Path) -> Result<Day, Cause> {
+    // The bank closes when all orders are answered, and not before.
+    let topics = TopicOptions { follow: true, ..options.topics.clone() }.open()?;
+    for topic in ["bank-orders", "bank-entries", "bank-answers"] {
+        topics.create(topic, 4)?;
+    }
     let orders = day(options.accounts, options.orders, options.seed);
-    let given = orders.len();
-    let (topology, entries, answers) = bank(orders);
-    let job = Job::new(topology).workers(options.workers).rate(options.rate).state(state);
-    let running = job.epoch_interval(Duration::from_millis(100)).start()?;
+    topics.fill("bank-orders", orders, |order: &Order| order.account.clone())?;
+    let given = topics.records::<Order>("bank-orders")?.len();
+    let branch = topics.of("bank");
+    let (topology, entries, answers) = bank(&branch);
+    let running = branch.job(topology).rate(options.rate).state(state).start()?;
 
     let mut told = Day::default();
     let mut summary = Summary::new(first_edition);

@@ -97,7 +97,7 @@ pub(crate) fn recover(parts: &Parts) -> Result<Recovered, JobError> {
     // Before the sinks begin: a source that is not there must not cost an output that is.
     let splits = list_splits(&parts.graph)?;
     let found = recovery::recover(parts)?;
-    if found.finished {
+    if found.finished && !parts.config.again {
         recovery::refuse_new_splits(&parts.graph, &*parts.backend, &splits)?;
         tracing::warn!(
             topology = parts.graph.name(),

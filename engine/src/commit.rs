@@ -62,6 +62,9 @@ impl Committing {
             }
         } else {
             complete(&mut delta, marker.epoch, &receipts, finished, kept)?;
+            if parts.config.again && !finished {
+                delta.delete(Family::Meta, FINISHED_KEY);
+            }
         }
         let receipts = receipts.into_iter().map(|(_, sink, receipt)| (sink, receipt)).collect();
         Ok(Committing { marker, delta, receipts, next, pieces: None })

@@ -36,6 +36,9 @@ pub(crate) struct Config {
     pub(crate) epoch_timeout: Duration,
     /// How often sources are asked for new splits. 1 min: partitions are added by hand, and rarely. At least 100 ms.
     pub(crate) split_interval: Duration,
+    /// Whether a job whose input has ended in an earlier run goes on with what there is by now. Default no: it has told
+    /// its last results, and what comes later would be late for them.
+    pub(crate) again: bool,
     pub(crate) limits: Limits,
 }
 
@@ -51,6 +54,7 @@ impl Default for Config {
             rate: None,
             epoch_timeout: Duration::from_secs(300),
             split_interval: Duration::from_secs(60),
+            again: false,
             limits: Limits::default(),
         }
     }

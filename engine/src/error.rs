@@ -37,6 +37,15 @@ pub enum JobError {
         /// What it may be.
         allowed: &'static str,
     },
+    /// A job that is to run again has event time.
+    #[error(
+        "{place} gives the topology event time, and `again` is for those without: the end of the input that an earlier \
+            run has read was the end of time; leave `again` out, or give the job a state directory of its own"
+    )]
+    TimeHasEnded {
+        /// The first operator that gives event time.
+        place: Place,
+    },
     /// A setting makes sense only with state on disk.
     #[error("{setting} needs a state directory; name one with `Job::state`")]
     NoState {

@@ -144,6 +144,14 @@ impl Job {
         self
     }
 
+    /// Goes on with what the sources have by now where an earlier run has dealt with all that they had then: for jobs
+    /// that are run from time to time, over topics that are read until their end. Without it such a job has nothing to
+    /// do. A topology with event time is refused: the end of its input was the end of time.
+    pub fn again(mut self) -> Job {
+        self.config.again = true;
+        self
+    }
+
     /// Calls `watch` before and after every step of a start and of a commit, in the thread that does it: for logs of
     /// one's own, and for tests that end the process there. It holds up the commit for as long as it takes.
     pub fn watch_steps(mut self, watch: impl Fn(Step, Moment) + Send + Sync + 'static) -> Job {
@@ -172,6 +180,9 @@ impl Job {
     pub fn start(mut self) -> Result<RunningJob, JobError> {
         let graph = Arc::new(self.graph.map_err(JobError::Topology)?);
         let memory = self.config.check()?;
+        if self.config.again {
+            refuse_time(&graph)?;
+        }
         let batches = graph.batches_in_queues(&self.config.limits, self.config.workers);
         self.config.limits.batch_bytes = memory.queue_bytes() / batches.max(1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -313,6 +324,12 @@ impl Drop for RunningJob {
         }
         self.asked.end();
     }
+}
+
+/// A job that is run again has no event time.
+fn refuse_time(graph: &Graph) -> Result<(), JobError> {
+    let timed = graph.nodes().find(|(place, _)| place.verb.ends_with("_time"));
+    timed.map_or(Ok(()), |(place, _)| Err(JobError::TimeHasEnded { place: place.clone() }))
 }
 
 fn open_state(

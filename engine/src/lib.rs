@@ -17,6 +17,7 @@ mod coordinator;
 pub mod error;
 mod executor;
 pub mod job;
+pub mod limited;
 mod pace;
 mod parts;
 pub mod prelude;
@@ -42,6 +43,11 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/event-sourcing.md")]
 pub struct EventSourcing;
+
+/// The guide to dead letters, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/dead-letters.md")]
+pub struct DeadLetters;
 
 /// The guide to sagas, compiled and run.
 #[cfg(doctest)]

@@ -12,6 +12,7 @@ pub use highwater_connectors::log::Log;
 pub use highwater_connectors::stdio::{Stdin, Stdout};
 pub use highwater_operators::aggregate::{Agg, Aggregate, Collected};
 pub use highwater_operators::codec::{Decode, Encode, Json, Raw, Text};
+pub use highwater_operators::dead_letter::{DeadLetter, Replayed};
 pub use highwater_operators::error::Cause;
 pub use highwater_operators::join::{
     AsOfStream, Interval, JoinedStream, between_millis, following, preceding, within,
@@ -41,4 +42,5 @@ pub use highwater_state::{Savepoint, StateReader, TimeRange, Timestamp};
 
 pub use crate::error::JobError;
 pub use crate::job::{Job, RunningJob};
+pub use crate::limited::limited;
 pub use crate::report::{NodeReport, Report};

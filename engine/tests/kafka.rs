@@ -7,7 +7,7 @@
 mod broker;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use highwater::operators::memory::MemorySink;
@@ -42,18 +42,24 @@ fn example(name: &str) -> Option<PathBuf> {
 
 #[test]
 fn the_small_programs_tell_the_same_over_topics_on_kafka_as_in_themselves() {
-    let programs = ["word_count", "playback", "trips", "feed"].map(example);
-    if programs.iter().any(Option::is_none) {
+    let programs: [(&str, &[&str]); 6] = [
+        ("word_count", &[]),
+        ("playback", &[]),
+        ("trips", &[]),
+        ("feed", &[]),
+        ("analytics", &["--minutes", "30"]),
+        // With enough on the shelves, what becomes of an order depends on the order alone.
+        ("orders", &["--orders", "100", "--stock", "1000000"]),
+    ];
+    let programs = programs.map(|(name, arguments)| (example(name), arguments));
+    if programs.iter().any(|(program, _)| program.is_none()) {
         return;
     }
     let Some(broker) = Broker::start("programs") else { return };
     let state = tempfile::tempdir().expect("a temporary directory");
-    for program in programs.into_iter().flatten() {
-        let run = |arguments: &[&str]| {
-            let output = Command::new(&program).args(arguments).output().expect("it starts");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).expect("is text")
-        };
+    for (program, own) in programs {
+        let program = program.expect("it is built");
+        let run = |arguments: &[&str]| run(&program, &[own, arguments].concat());
         let in_itself = run(&[]);
         assert!(!in_itself.is_empty());
         let on_kafka = ["--brokers", &broker.address, "--workers", "2", "--prefix"];
@@ -64,6 +70,42 @@ fn the_small_programs_tell_the_same_over_topics_on_kafka_as_in_themselves() {
         assert_eq!(run(&exactly_once), in_itself);
         assert_eq!(run(&exactly_once), in_itself, "a second time there is nothing to do");
     }
+}
+
+fn run(program: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("is text")
+}
+
+#[test]
+fn the_bank_keeps_the_same_books_over_topics_on_kafka_as_in_itself() {
+    let Some(program) = example("bank") else { return };
+    let Some(broker) = Broker::start("bank") else { return };
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let told = |arguments: &[&str]| -> serde_json::Value {
+        let own = ["--orders", "3000", "--accounts", "5", "--rate", "4000", "--json"];
+        let mut told: serde_json::Value =
+            serde_json::from_str(&run(&program, &[&own, arguments].concat())).expect("is JSON");
+        // From how many entries the summary is put right depends on when.
+        told["day"].as_object_mut().map(|day| day.remove("rebuilt_from"));
+        told
+    };
+    let in_itself = told(&[]);
+    assert!(in_itself["day"]["accepted"].as_u64().is_some_and(|accepted| accepted > 1000), "{in_itself}");
+    let on_kafka = ["--brokers", &broker.address, "--workers", "2", "--prefix"];
+    assert_eq!(told(&[&on_kafka[..], &["at-least-once-"]].concat()), in_itself);
+    let directory = state.path().display().to_string();
+    let exactly_once = [&on_kafka[..], &["exactly-once-", "--dir", &directory]].concat();
+    assert_eq!(told(&exactly_once), in_itself);
+    assert_eq!(told(&exactly_once)["books"], in_itself["books"], "a second time it only looks");
+    let entries = broker.committed("exactly-once-bank-entries");
+    let all: u64 = entries.len() as u64;
+    let figures = &in_itself["books"]["summary"];
+    assert!(
+        all > in_itself["day"]["accepted"].as_u64().unwrap_or(u64::MAX) && figures["accounts"] == 6,
+        "{all}"
+    );
 }
 
 fn counting(broker: &Broker, counts: &MemorySink<(u64, u64)>) -> Topology {

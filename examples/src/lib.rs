@@ -3,6 +3,7 @@
 //! A pipeline is the file named like its example, `clickstream.rs` or `iot.rs`, and `fraud/rules.rs` for `fraud`; here
 //! is nothing that a reader of it must know. Everything stands on the facade `highwater`.
 
+pub mod analytics;
 pub mod bank;
 pub mod clickstream;
 pub mod conformance;
@@ -12,4 +13,5 @@ pub mod live;
 pub mod nexmark;
 pub mod ops;
 pub mod options;
+pub mod orders;
 pub mod topics;

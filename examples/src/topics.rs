@@ -137,6 +137,23 @@ impl Topics {
         Ok(())
     }
 
+    /// Appends a record to a topic of a log beside the jobs. It is durable, and can be read, when this returns.
+    ///
+    /// # Errors
+    /// If the topic cannot be written, or is on Kafka, to which the library writes by jobs only.
+    pub fn append<T: Serialize>(&self, topic: &str, key: &str, record: &T) -> Result<Written, Cause> {
+        let value = serde_json::to_vec(record)?;
+        match &self.place {
+            Place::Log(log) => {
+                let (partition, offset) = log.append(topic, Some(key.as_bytes()), &value)?;
+                Ok(Written { split: format!("partition-{partition}"), next_offset: offset + 1 })
+            }
+            Place::Kafka(_) => {
+                Err("commands are taken by a shop whose topics are in a log of its own".into())
+            }
+        }
+    }
+
     /// All records of a topic that are there now, in the order of each partition.
     ///
     /// # Errors
@@ -174,6 +191,15 @@ impl Topics {
             Place::Kafka(_) => format!("{}{topic}", self.options.prefix),
         }
     }
+}
+
+/// Where a record stands that was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The split of the source that reads it.
+    pub split: String,
+    /// The offset behind it: who has read so far has read it.
+    pub next_offset: u64,
 }
 
 /// What one job has of the topics.

@@ -16,6 +16,7 @@ pub mod batch;
 pub mod check;
 pub mod codec;
 pub mod data;
+pub mod dead_letter;
 pub mod decide;
 pub mod edge;
 pub mod error;

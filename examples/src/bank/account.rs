@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 const FEE_ONE_IN: u64 = 100;
 
 /// What an account is asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Instruction {
     /// Open it for somebody.
     Open {

@@ -3,6 +3,7 @@
 use highwater::connectors::generator::{ChaCha8Rng, RngExt};
 use highwater::prelude::*;
 use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
 
 use super::Instruction;
 
@@ -16,7 +17,7 @@ pub const NOON_MILLIS: i64 = OPENING_MILLIS + 4 * HOUR_MILLIS;
 const STALE_ONE_IN: u32 = 50;
 
 /// An order to an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// When it was given.
     pub at: Timestamp,

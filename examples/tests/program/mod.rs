@@ -89,7 +89,8 @@ impl Program {
         self.command().stdout(stdout).stderr(Stdio::null()).spawn().expect("the program can be started")
     }
 
-    fn command(&self) -> Command {
+    /// The command that runs it.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).stdin(Stdio::null()).env_remove("RUST_LOG");
         command
