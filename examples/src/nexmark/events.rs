@@ -29,6 +29,12 @@ impl<E: Borrow<Event> + Send + 'static> Events<E> {
         events.fused(move |events| events.filter_map(move |event| needed(event.borrow())))
     }
 
+    /// Those that a query wants, as they are, in event time: for one that copies nothing of most of them.
+    pub fn kept(self, wanted: fn(&Event) -> bool) -> Stream<E> {
+        let events = self.events.event_time(|event| event.borrow().time(), self.lateness);
+        events.filter(move |event| wanted(event.borrow()))
+    }
+
     /// What a query needs of them, without a time.
     pub fn untimed<T: Send + 'static>(self, needed: fn(&Event) -> Option<T>) -> Stream<T, Untimed> {
         self.events.fused(move |events| events.filter_map(move |event| needed(event.borrow())))

@@ -3,10 +3,12 @@
 //! The benchmark's SQL also takes bids of the moment at which a window ends, which is the first of the next,
 //! if they are as high as the highest of the window: [`AlsoAtEnd`].
 
+use std::borrow::Borrow;
+
 use highwater::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Text};
+use super::{Bid, Event, Text};
 
 const PERIOD: Duration = Duration::from_secs(10);
 const PERIOD_MILLIS: i64 = 10_000;
@@ -23,20 +25,23 @@ pub(super) struct HighBid {
 }
 
 impl HighBid {
-    pub(super) fn of(event: &Event) -> Option<HighBid> {
-        let bid = event.bid()?;
-        Some(HighBid {
+    fn of(bid: &Bid) -> HighBid {
+        HighBid {
             auction: bid.auction,
             bidder: bid.bidder,
             price: bid.price,
             date_time: bid.date_time,
             extra: bid.extra.clone(),
-        })
+        }
     }
 }
 
-/// The highest bids of each period.
-pub(super) fn highest_bids(bids: Stream<HighBid>) -> Stream<HighBid> {
+pub(super) fn is_bid(event: &Event) -> bool {
+    event.bid().is_some()
+}
+
+/// The highest bids of each period. Of all others nothing but the price is looked at.
+pub(super) fn highest_bids<E: Borrow<Event> + Send + 'static>(bids: Stream<E>) -> Stream<HighBid> {
     bids.key_by(|_| ())
         .two_stage()
         .window(tumbling(PERIOD))
@@ -72,7 +77,7 @@ impl High {
     }
 }
 
-impl Aggregate<HighBid> for Highest {
+impl<E: Borrow<Event> + 'static> Aggregate<E> for Highest {
     type Acc = High;
     type Out = High;
 
@@ -80,12 +85,13 @@ impl Aggregate<HighBid> for Highest {
         High::default()
     }
 
-    fn add(&self, kept: &mut High, bid: &HighBid, time: Timestamp) {
+    fn add(&self, kept: &mut High, event: &E, time: Timestamp) {
+        let Some(bid) = event.borrow().bid() else { return };
         if kept.admits(bid.price) {
-            kept.highest.push(bid.clone());
+            kept.highest.push(HighBid::of(bid));
         }
         if time.as_millis() % PERIOD_MILLIS == 0 {
-            kept.first.push(bid.clone());
+            kept.first.push(HighBid::of(bid));
         }
     }
 

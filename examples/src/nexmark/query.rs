@@ -67,7 +67,7 @@ impl Query {
             Query::Q4 => results.table(q4::category_averages(events.of(q4::sale)), q4::CategoryAverage::new),
             Query::Q5 => results.rows(q5::hot_items(events.of(q5::auction))),
             Query::Q6 => results.table(q6::seller_averages(events.of(q6::sale)), |_, average| average),
-            Query::Q7 => results.rows(q7::highest_bids(events.of(q7::HighBid::of))),
+            Query::Q7 => results.rows(q7::highest_bids(events.kept(q7::is_bid))),
             Query::Q8 => results.rows(q8::new_sellers(events.of(q8::Act::of))),
             Query::Q9 => results.table(q9::winning_bids(events.of(q9::sale)), q9::WinningBid::new),
             Query::Q11 => results.rows(q11::sessions(events.of(q11::bidder))),
