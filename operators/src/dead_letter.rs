@@ -241,7 +241,7 @@ mod tests {
                 topology.source("letters", Memory::source(letters)).replay(Json::<u32>::new(), attempts);
             replayed.readable.map(|(number, _)| number).sink("readable", readable.clone());
             replayed.unreadable.sink("unreadable", unreadable.clone());
-            replayed.given_up.sink("given up", given_up.clone());
+            replayed.given_up.sink("given-up", given_up.clone());
             interpret(topology).expect("it runs");
             read.extend(readable.take());
             lost.extend(given_up.take());
