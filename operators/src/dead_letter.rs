@@ -55,7 +55,7 @@ impl DeadLetter {
     /// let (orders, bad) = topology.try_source("orders", source).or_dead_letter();
     /// let letters = bad.map(|bad| DeadLetter::of("orders", bad));
     /// # letters.sink("letters", sink);
-    /// # orders.sink("orders out", Memory::sink());
+    /// # orders.sink("orders-out", Memory::sink());
     /// ```
     pub fn of(operator: &str, bad: BadRecord) -> DeadLetter {
         let BadRecord { raw, reason, origin } = bad;
