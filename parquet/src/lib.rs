@@ -16,7 +16,7 @@
 //!
 //! let topology = Topology::new("views");
 //! topology
-//!     .source("urls", File::at("urls.txt").source(Text))
+//!     .source("urls", File::at("urls.txt").lines(Text))
 //!     .key_by(|url: &String| url.clone())
 //!     .count("views")
 //!     .to_stream()

@@ -20,7 +20,7 @@
 //!
 //! let topology = Topology::new("clickstream");
 //! topology
-//!     .source("urls", File::at("urls.txt").source(Text))
+//!     .source("urls", File::at("urls.txt").lines(Text))
 //!     .map_async("category", move |url: String| {
 //!         let category = category.clone();
 //!         async move { category.get(url).await }

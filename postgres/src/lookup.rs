@@ -44,13 +44,13 @@ type Read<V> = Arc<dyn Fn(&Row) -> Result<V, tokio_postgres::Error> + Send + Syn
 ///
 /// let topology = Topology::new("categories");
 /// topology
-///     .source("urls", File::at("urls.txt").source(Text))
+///     .source("urls", File::at("urls.txt").lines(Text))
 ///     .map_async("category", move |url: String| {
 ///         let category = category.clone();
 ///         async move { category.get(url).await.map(|found| found.unwrap_or_else(|| "unknown".to_owned())) }
 ///     })
 ///     .or_fail()
-///     .sink("categories", Stdout::sink(Text));
+///     .sink("categories", Stdout::lines(Text));
 /// # Ok::<(), Cause>(())
 /// ```
 pub struct Lookup<K, V> {
